@@ -1,0 +1,51 @@
+"""Where weights come from: the candidates of a base.
+
+`local` finds GGUF files in the project, `served` the models that a runtime already has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modelforge.shape import ModelShape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalFile:
+    """A GGUF file on this machine: absolute path, size in bytes."""
+
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """A model that the runtime already has, under this name, with this manifest digest."""
+
+    name: str
+    digest: str
+
+
+Source: TypeAlias = LocalFile | ServedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One size × quant of the base.
+
+    `ref` is what a person reads and what FROM says: `./models/tiny-Q8_0.gguf` (relative to the project) or
+    `qwen2.5-coder:7b-instruct-q6_K`. `size` is the profile's word for it (`7b`), or the file's own label;
+    `quant` is llama.cpp's spelling (`Q4_K_M`). `digest` is `sha256:<hex>` of the file or the served model's
+    manifest, None where it would have to be hashed first.
+    """
+
+    ref: str
+    size: str | None
+    quant: str
+    digest: str | None
+    source: Source
+    shape: ModelShape
