@@ -1,0 +1,42 @@
+# Everything a fresh machine needs is Python (3.10 or newer, with venv) and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FORGE  := $(BIN)/modelforge -C examples/quickstart
+
+.PHONY: quickstart test check benchmarks clean
+
+# A profile becomes a tested model, offline and without Ollama, in a store of its own.
+quickstart: $(VENV)/.quickstart
+	$(FORGE) build coding-assistant
+	$(FORGE) run coding-assistant "Write a function that reverses a string."
+
+# The unit tests, and the live tests of what is installed here; the others say why they are skipped.
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+# What a change must pass: lint, format and types.
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmarks: $(VENV)/.test
+	$(BIN)/python benchmarks/gguf_header.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/unchanged_build.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.quickstart: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[embedded]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[embedded,test]"
+	@touch $@ $(VENV)/.quickstart
+
+clean:
+	rm -rf $(VENV) examples/quickstart/.modelforge

@@ -1,0 +1,91 @@
+"""The one place where errors end: shown once, turned into the exit code that their class stands for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from modelforge.cli.flags import Flags
+from modelforge.errors import ExitCode, ForgeError, Interrupted, Problem, UsageProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+
+class InternalError(ForgeError):
+    """A bug of ours."""
+
+    exit_code = ExitCode.INTERNAL
+    kind = "internal"
+
+
+def enter(command: click.Command, arguments: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # noqa: ANN401
+    """Runs `command` and exits with the code that its end stands for."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    flags = Flags(json="--json" in words, debug="--debug" in words)
+    signal.signal(signal.SIGTERM, _terminate)
+    code = _run(command, words, flags, extra)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone, as `| head` does; nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str, Any]) -> int:
+    try:
+        # click puts `flags` itself at the root of its contexts: what a command line gave is seen here too
+        done = command.main(args=words, prog_name="modelforge", standalone_mode=False, obj=flags, **extra)
+    except BrokenPipeError:
+        return ExitCode.OK
+    except (KeyboardInterrupt, click.Abort):
+        return _show(flags, Interrupted("interrupted; nothing was promoted"))
+    except click.ClickException as error:
+        return _show(flags, _usage(error))
+    except ForgeError as error:
+        if flags.debug:
+            traceback.print_exc()
+        return _show(flags, error)
+    except Exception as error:  # noqa: BLE001 (the last place before the user)
+        return _show(flags, _bug(error, debug=flags.debug))
+    return int(done) if isinstance(done, int) else ExitCode.OK
+
+
+def _show(flags: Flags, error: ForgeError) -> int:
+    flags.console().error(error)
+    return int(error.exit_code)
+
+
+def _usage(error: click.ClickException) -> UsageProblem:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "modelforge"
+    message = error.format_message()
+    return UsageProblem(
+        problems=[Problem(kind="usage", message=message[:1].lower() + message[1:], hint=f"{command} --help")]
+    )
+
+
+def _bug(error: Exception, *, debug: bool) -> InternalError:
+    text = "".join(traceback.format_exception(error))
+    if debug:
+        sys.stderr.write(text)
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="modelforge-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write(text)
+    return InternalError(
+        f"this is a bug in modelforge: {type(error).__name__}: {error}",
+        hint=f"the traceback is in {Path(log.name)}; please report it with that file",
+    )
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
