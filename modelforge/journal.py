@@ -17,12 +17,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge.errors import PromoteFailed, UsageProblem
+from modelforge.runtimes import RuntimeInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from modelforge.runtimes import RuntimeInfo
+    from typing_extensions import Self
+
+    from modelforge.runtimes import RuntimeKind
 
 EventKind: TypeAlias = Literal["promoted", "tested", "rolled-back", "restored"]
 
@@ -37,7 +40,7 @@ class JournalEntry:
     event: EventKind
     time: float
     name: str
-    runtime: str
+    runtime: RuntimeKind
     endpoint: str
     version: str
     project: str
@@ -84,6 +87,11 @@ class Journal:
         key = hashlib.sha256(f"{info.kind} {info.endpoint}".encode()).hexdigest()[:16]
         self._folder = state / "endpoints" / key
         self._file = self._folder / "journal.jsonl"
+
+    @classmethod
+    def of(cls, state: Path, entry: JournalEntry) -> Self:
+        """The journal that a line is in."""
+        return cls(state, RuntimeInfo(kind=entry.runtime, version=entry.version, endpoint=entry.endpoint))
 
     def entries(self) -> tuple[JournalEntry, ...]:
         """All lines, oldest first; a line cut by a crash is passed over."""

@@ -60,13 +60,17 @@ def run(
 class Worker:
     """A program that answers lines on its standard input with lines on its standard output.
 
-    Its standard error goes to `log`. It is a context manager; leaving it ends the program.
+    Its standard error goes to `log`, its working directory is `folder` (default: ours). It is a context manager;
+    leaving it ends the program.
     """
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
         self._command = list(command)
         self._environment = dict(environment)
         self._log = log
+        self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -74,6 +78,7 @@ class Worker:
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environment,
+                cwd=self._folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,16 +1,37 @@
-"""Profile × hardware × candidates -> plan, with the reason for each candidate."""
+"""Profile × hardware × candidates -> plan, with the reason for each candidate.
+
+Units are bytes, tokens, and tokens a second. The same input gives the same plan, on every machine.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from modelforge import policy
+from modelforge.advice import advice_for
+from modelforge.errors import BaseProblem
+from modelforge.memory import Footprint, footprint, offloaded
+from modelforge.settings import RunSettings, profile_problem, run_settings
+from modelforge.speed import tokens_per_second
+from modelforge.units import MIB, size_text
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelforge.bases import Candidate
     from modelforge.hardware import Hardware
+    from modelforge.profile import Profile
+
+__all__ = ["Assessed", "Bytes", "Need", "NextBetter", "Plan", "RunSettings", "resolve", "run_settings"]
 
 Verdict: TypeAlias = Literal["picked", "fits", "tight", "too-big", "dropped"]
 Decision: TypeAlias = Literal["fits", "tight", "offload", "too-big"]
+
+BAND = 64 * MIB
+BAND_SHARE = 32
+"""A candidate must leave 64 MiB of the budget, or a 32nd of it where that is less: so far the estimate may be off."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +74,7 @@ class Assessed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextBetter:
-    """The best candidate that was not to be had: what it lacks (bytes), what would make it fit."""
+    """The next better candidate that was not to be had: what it lacks (bytes), what would make it fit."""
 
     ref: str
     lacks: int
@@ -61,25 +82,10 @@ class NextBetter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunSettings:
-    """How the server will run the model; what the memory depends on. Tokens, bytes."""
-
-    num_ctx: int
-    num_batch: int
-    parallel: int
-    kv_cache: str
-    flash_attention: str
-    headroom: int
-    engine: str
-    prefer: str
-    num_ctx_is_default: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """The decision for one profile on one hardware. `variant` is the model's full name, `NAME:TAG`.
 
-    `candidates` are in the order of preference, best first. `picked` is None where nothing fits.
+    `candidates` are in the order of preference, best first, dropped ones last. `picked` is None where nothing fits.
     """
 
     profile: str
@@ -91,3 +97,266 @@ class Plan:
     candidates: tuple[Assessed, ...]
     next_better: NextBetter | None
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """One question while it is worked on: `hardware` has the memory that counts, `profile` its overrides."""
+
+    profile: Profile
+    hardware: Hardware
+    settings: RunSettings
+
+
+def resolve(
+    profile: Profile,
+    hardware: Hardware,
+    candidates: Sequence[Candidate],
+    *,
+    variant: str,
+    use_free: bool = False,
+) -> Plan:
+    """The plan for a profile on a device set: the first candidate, by preference, that fits whole.
+
+    A profile's overrides for that hardware apply. `use_free` plans on the memory that is free now.
+
+    Raises:
+        BaseProblem: there are no candidates.
+        ProfileProblem: `num_ctx` is above what every candidate was trained for, or the lists of sizes and
+            quants match nothing.
+        UsageProblem: the hardware says neither devices nor system memory.
+    """
+    profile = profile.on(hardware.name)
+    if not candidates:
+        raise BaseProblem(f"the base '{profile.base.model}' has no candidates")
+    dropped = policy.why_dropped(profile, candidates)
+    considered = [candidate for candidate in candidates if candidate.ref not in dropped]
+    settings = _settings(profile, considered)
+    case = _Case(profile=profile, hardware=_free(hardware) if use_free else hardware, settings=settings)
+    assessed = [_assessed(case, one, dropped.get(one.ref)) for one in policy.by_quality(profile, candidates)]
+    ordered = _ordered(settings.prefer, assessed)
+    picked = next((one for one in ordered if one.verdict == "fits"), None)
+    split = _split(case, ordered) if picked is None and profile.resolve.allow_offload else None
+    taken = _taken(case, picked) if picked else split
+    final = tuple(taken if taken and one.candidate.ref == taken.candidate.ref else one for one in ordered)
+    return Plan(
+        profile=profile.name,
+        variant=variant,
+        hardware=hardware,
+        settings=settings,
+        decision=_decision(picked, split, ordered),
+        picked=taken,
+        candidates=final,
+        next_better=_next_better(case, final, taken),
+        warnings=_warnings(case, hardware, candidates, taken or final[0]),
+    )
+
+
+def _settings(profile: Profile, considered: Sequence[Candidate]) -> RunSettings:
+    contexts = [candidate.shape.training_context for candidate in considered]
+    asked = profile.parameters.num_ctx
+    if asked is not None and asked > max(contexts):
+        raise profile_problem(
+            profile,
+            "parameters.num_ctx",
+            f"num_ctx is {asked}, but '{profile.base.model}' was trained for {max(contexts)} tokens",
+            hint=f"set num_ctx to at most {max(contexts)}",
+        )
+    return run_settings(profile, min(contexts))
+
+
+def _free(hardware: Hardware) -> Hardware:
+    """The hardware with what is free now as its memory, where that is known."""
+    devices = tuple(
+        device if device.free is None else replace(device, memory=min(device.usable, device.free), reserved=0)
+        for device in hardware.devices
+    )
+    system = hardware.system_memory if hardware.system_free is None else hardware.system_free
+    return replace(hardware, devices=devices, system_memory=system)
+
+
+def _assessed(case: _Case, candidate: Candidate, dropped: str | None) -> Assessed:
+    shape = candidate.shape
+    placed = footprint(shape, case.settings, case.hardware, projector=candidate.projector_bytes)
+    speed = tokens_per_second(shape, case.settings, case.hardware, placed=placed)
+    reason = dropped or _too_long(case, candidate) or _too_slow(case, speed)
+    verdict: Verdict = "dropped" if reason else _fit(placed)
+    return _record(candidate, placed, speed, verdict, reason or _fit_reason(placed, verdict))
+
+
+def _record(
+    candidate: Candidate,
+    placed: Footprint,
+    speed: tuple[float, float] | None,
+    verdict: Verdict,
+    reason: str,
+) -> Assessed:
+    shares = placed.shares
+    return Assessed(
+        candidate=candidate,
+        exact=not placed.because,
+        bytes=Bytes(
+            weights=sum(share.weights for share in shares),
+            kv=sum(share.kv for share in shares),
+            compute=sum(share.compute for share in shares),
+            projector=sum(share.projector for share in shares),
+        ),
+        devices=tuple(Need(name=share.name, needs=share.needs, budget=share.budget) for share in shares),
+        slack=placed.slack,
+        verdict=verdict,
+        reason=reason,
+        tokens_per_second=speed,
+    )
+
+
+def _band(budget: int) -> int:
+    return max(min(BAND, budget // BAND_SHARE), 0)
+
+
+def _fit(placed: Footprint) -> Verdict:
+    if placed.slack < 0:
+        return "too-big"
+    roomy = all(share.budget - share.needs >= _band(share.budget) for share in placed.shares)
+    return "fits" if roomy else "tight"
+
+
+def _fit_reason(placed: Footprint, verdict: Verdict) -> str:
+    tightest = min(placed.shares, key=lambda share: share.budget - share.needs)
+    left = tightest.budget - tightest.needs
+    where = f" on {tightest.name}" if len(placed.shares) > 1 else ""
+    if verdict == "too-big":
+        return f"too big: lacks {size_text(-left)}{where}"
+    if verdict == "tight":
+        return f"too tight: leaves {size_text(left)}{where}, less than the estimate may be off"
+    return "fits"
+
+
+def _too_long(case: _Case, candidate: Candidate) -> str:
+    limit = candidate.shape.training_context
+    return f"num_ctx is above its training context of {limit}" if case.settings.num_ctx > limit else ""
+
+
+def _too_slow(case: _Case, speed: tuple[float, float] | None) -> str:
+    least = case.profile.resolve.min_tokens_per_second
+    if least is None or speed is None or _middle(speed) >= least:
+        return ""
+    return f"too slow: about {_middle(speed):.1f} tok/s, below min_tokens_per_second {least:g}"
+
+
+def _middle(speed: tuple[float, float]) -> float:
+    return sqrt(speed[0] * speed[1])
+
+
+def _ordered(prefer: str, assessed: Sequence[Assessed]) -> list[Assessed]:
+    """By preference, best first, given in order of quality; dropped ones last."""
+    considered = [one for one in assessed if one.verdict != "dropped"]
+    dropped = [one for one in assessed if one.verdict == "dropped"]
+    if prefer == "smallest":
+        considered.sort(key=lambda one: one.bytes.total)
+    elif prefer == "speed" and all(one.tokens_per_second for one in considered):
+        considered.sort(key=lambda one: -_middle(one.tokens_per_second or (1.0, 1.0)))
+    elif prefer == "speed":
+        considered.sort(key=lambda one: one.candidate.shape.read_cost)
+    return considered + dropped
+
+
+def _taken(case: _Case, picked: Assessed) -> Assessed:
+    why = {"quality": "best quality", "speed": "fastest", "smallest": "smallest"}[case.settings.prefer]
+    return replace(picked, verdict="picked", reason=f"picked: {why} that fits")
+
+
+def _split(case: _Case, ordered: Sequence[Assessed]) -> Assessed | None:
+    """The smallest candidate with some of its layers on the CPU, where that is allowed and fast enough."""
+    for one in sorted(ordered, key=lambda one: one.bytes.total):
+        if one.verdict == "dropped":
+            continue
+        shape = one.candidate.shape
+        band = max(_band(need.budget) for need in one.devices)
+        placed = offloaded(
+            shape, case.settings, case.hardware, projector=one.candidate.projector_bytes, band=band
+        )
+        if placed is None:
+            continue
+        speed = tokens_per_second(shape, case.settings, case.hardware, placed=placed)
+        if not _too_slow(case, speed):
+            reason = f"picked: {placed.on_device} of {placed.layers} layers fit, the rest stay on the CPU"
+            return _record(one.candidate, placed, speed, "picked", reason)
+    return None
+
+
+def _decision(picked: Assessed | None, split: Assessed | None, ordered: Sequence[Assessed]) -> Decision:
+    if picked:
+        return "fits"
+    if split:
+        return "offload"
+    return "tight" if any(one.verdict == "tight" for one in ordered) else "too-big"
+
+
+def _next_better(case: _Case, ordered: Sequence[Assessed], taken: Assessed | None) -> NextBetter | None:
+    """What stands just before the pick in the order of preference; with no pick, the smallest candidate."""
+    considered = [one for one in ordered if one.verdict != "dropped"]
+    if taken is None:
+        missed = min(considered or ordered, key=lambda one: one.bytes.total)
+    else:
+        before = considered[: considered.index(taken)]
+        if not before:
+            return None
+        missed = before[-1]
+    band = max(_band(need.budget) for need in missed.devices)
+    return NextBetter(
+        ref=missed.candidate.ref,
+        lacks=max(band - missed.slack if missed.slack >= 0 else -missed.slack, 0),
+        would_fit_with=advice_for(
+            missed.candidate,
+            case.settings,
+            case.hardware,
+            fits=lambda placed: _fit(placed) == "fits",
+            band=band,
+            own_batch=case.profile.parameters.num_batch is not None,
+        )
+        if missed.verdict != "dropped"
+        else (),
+    )
+
+
+def _warnings(
+    case: _Case, hardware: Hardware, candidates: Sequence[Candidate], chosen: Assessed
+) -> tuple[str, ...]:
+    profile, settings = case.profile, case.settings
+    placed = footprint(
+        chosen.candidate.shape, settings, case.hardware, projector=chosen.candidate.projector_bytes
+    )
+    found = list(hardware.warnings)
+    if settings.num_ctx_is_default:
+        limit = chosen.candidate.shape.training_context
+        found.append(f"num_ctx is not set: {settings.num_ctx} is written (the model was trained for {limit})")
+    if profile.parameters.num_gpu is not None:
+        found.append("num_gpu is set: the server then loads without checking that the model fits")
+    if not hardware.devices:
+        found.append("no GPU here: the plan is for the CPU and the system's memory")
+    lone = policy.lone_warning(profile, candidates)
+    found += [lone] if lone else []
+    if hardware.devices and hardware.system_memory is not None and placed.host > hardware.system_memory:
+        found.append(f"{size_text(placed.host)} of system memory are needed beside the GPU; there is less")
+    found += [f"estimate: {reason}" for reason in placed.because]
+    found += [
+        f"the memory of {device.name} is taken from its nominal size"
+        for device in hardware.devices
+        if not device.exact
+    ]
+    if profile.resolve.min_tokens_per_second is not None and chosen.tokens_per_second is None:
+        found.append("min_tokens_per_second is not checked: a memory bandwidth is not known")
+    return tuple(dict.fromkeys(found + _short_of_free(case, hardware, chosen)))
+
+
+def _short_of_free(case: _Case, hardware: Hardware, chosen: Assessed) -> list[str]:
+    """A warning for each device on which less is free now than the plan needs."""
+    free = {device.name: device.free for device in hardware.devices if device.free is not None}
+    if not hardware.devices and hardware.system_free is not None:
+        free = {chosen.devices[0].name: hardware.system_free}
+    return [
+        f"{need.name} has only {size_text(free[need.name])} free now; the plan needs {size_text(need.needs)}, "
+        f"and {size_text(case.settings.headroom)} kept free"
+        for need in chosen.devices
+        if need.name in free and need.needs + case.settings.headroom > free[need.name]
+    ]

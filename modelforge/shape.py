@@ -1,15 +1,262 @@
-"""What a model's header says about its memory: the architecture's rules, apart from any arithmetic."""
+"""What a model's header says about its memory: the architecture's rules, apart from any arithmetic.
+
+A shape is worked out once a file; its sums make a plan cheap.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from modelforge.architecture import (
+    ENCODERS,
+    EXACT_COMPUTE_UNKNOWN,
+    PARALLEL_BLOCKS,
+    Findings,
+    Layer,
+    layers_of,
+)
+from modelforge.errors import BaseProblem
+from modelforge.keys import Keys
+
+if TYPE_CHECKING:
+    from modelforge.gguf import Header, Tensor
+
+INPUTS = frozenset(
+    {
+        "token_embd.weight",
+        "per_layer_token_embd.weight",
+        "position_embd.weight",
+        "token_types.weight",
+    }
+)
+"""Tensors that only look rows up; llama.cpp always keeps them in system memory."""
+
+PROJECTOR = ("v.", "mm.", "a.", "vision_", "multi_modal_", "resampler.")
+HOST_ALIGNMENT = 32
+DEVICE_ALIGNMENT = 128
+ROW_PADDING = 512
+_SLOW = (("IQ1", 2.4), ("IQ2", 1.55), ("IQ3", 1.4), ("Q2_K", 1.25), ("Q3_K", 1.2), ("TQ", 1.5))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """Bytes of the weights by place. With everything on a GPU it holds `blocks` and `output`.
+
+    `blocks`: one number for each layer, as an accelerator lays them out. `output`: what comes after the
+    last layer; if the model has no output matrix of its own, with the copy of the input embedding that
+    llama.cpp makes there. `input`: the embedding tables, in system memory. `file`: all of it once, as it
+    lies in system memory when there is no accelerator. `projector`: image and sound encoders in the file.
+    """
+
+    input: int
+    blocks: tuple[int, ...]
+    output: int
+    file: int
+    projector: int = 0
+
+    @property
+    def device(self) -> int:
+        """Bytes on accelerators when every layer is there."""
+        return sum(self.blocks) + self.output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
-    """The facts that a plan needs of one GGUF file; see `shape_of`."""
+    """The facts that a plan needs of one GGUF file; see `shape_of`. Lengths in elements or tokens, sizes in bytes.
+
+    `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of
+    their recurrent state for one sequence. `widest` is the most elements for a token that a layer's
+    feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the
+    widest layer's key + value, as attention reads it. `latent` is the most elements for a token that latent
+    attention (MLA) holds beside the usual ones. `active_bytes` is what is read from memory for each token made, experts
+    counted by use; `read_cost` the same, with types whose kernels wait for arithmetic counted longer.
+    `bits` is bits per weight.
+    """
 
     architecture: str
     training_context: int
+    vocabulary: int
+    embedding: int
+    heads: int
+    parallel_blocks: bool
+    encoder: bool
+    layers: tuple[Layer, ...]
+    groups: tuple[tuple[Layer, int], ...]
+    state: int
+    widest: int
+    recurrent_width: int
+    kv_widest: int
+    latent: int
+    weights: Weights
+    device_weights: int
+    parameters: int
+    bits: float
+    experts: bool
+    active_bytes: int
+    read_cost: int
+    compute_exact: bool
     exact: bool
     inexact_because: tuple[str, ...]
+
+
+def shape_of(header: Header) -> ModelShape:
+    """The shape of a model from its GGUF header, or from what a server shows of it.
+
+    Raises:
+        BaseProblem: a key that is needed is missing or no number; the message names it.
+    """
+    keys, findings = Keys(header), Findings()
+    count = keys.integer("block_count")
+    if not count:
+        raise BaseProblem(f"'{keys.architecture}.block_count' in the model's header is 0")
+    layers = layers_of(keys, count, findings)
+    compute_exact = not findings.reasons and keys.architecture not in EXACT_COMPUTE_UNKNOWN
+    weights = _weights(header, keys, count, findings)
+    _doubts(keys, weights, findings)
+    own = [tensor for tensor in header.tensors if not tensor.name.startswith(PROJECTOR)]
+    parameters = sum(prod(tensor.dims) for tensor in own)
+    active, cost = _read_per_token(own, keys, header.file_bytes)
+    return ModelShape(
+        architecture=keys.architecture,
+        training_context=keys.integer("context_length"),
+        vocabulary=_vocabulary(header, keys),
+        embedding=keys.integer("embedding_length"),
+        heads=keys.integer("attention.head_count", 0),
+        parallel_blocks=keys.architecture in PARALLEL_BLOCKS,
+        encoder=keys.architecture in ENCODERS,
+        layers=layers,
+        groups=tuple(Counter(layer for layer in layers if layer != Layer()).items()),
+        state=sum(layer.state for layer in layers),
+        widest=_widest(keys),
+        recurrent_width=_recurrent_width(keys),
+        kv_widest=max(layer.key + layer.value for layer in layers) + _latent_value(keys),
+        latent=_latent(keys),
+        weights=weights,
+        device_weights=weights.device,
+        parameters=parameters,
+        bits=8 * sum(tensor.bytes for tensor in own) / parameters if parameters else 0.0,
+        experts=keys.integer("expert_count", 0) > 0,
+        active_bytes=active,
+        read_cost=cost,
+        compute_exact=compute_exact,
+        exact=not findings.reasons,
+        inexact_because=tuple(findings.reasons),
+    )
+
+
+def _doubts(keys: Keys, weights: Weights, findings: Findings) -> None:
+    if keys.architecture in EXACT_COMPUTE_UNKNOWN:
+        findings.add(f"the compute buffer of '{keys.architecture}' models is over-estimated")
+    if keys.integer("nextn_predict_layers", 0):
+        findings.add("the file has draft layers (MTP); they are counted as ordinary ones")
+    if weights.projector:
+        findings.add("the memory for reading images is estimated")
+
+
+def _padded(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
+
+
+def _on_device(tensor: Tensor) -> int:
+    """Bytes of a tensor on an accelerator: rows of blocks are padded to 512 elements once (ggml-cuda)."""
+    size, elements, row = tensor.bytes, prod(tensor.dims), tensor.dims[0] if tensor.dims else 0
+    quantized = elements and size * 8 < 16 * elements
+    if quantized and row % ROW_PADDING:
+        size += (ROW_PADDING - row % ROW_PADDING) * tensor.bytes // elements
+    return _padded(size, DEVICE_ALIGNMENT)
+
+
+def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weights:
+    if not header.tensors:
+        findings.add("the tensor table was not read; the whole file is counted as weights of the layers")
+        each = -(-header.file_bytes // count)
+        return Weights(input=0, blocks=(each,) * count, output=0, file=header.file_bytes)
+    sums = {"input": 0, "output": 0, "projector": 0, "file": 0}
+    blocks = [0] * count
+    for tensor in header.tensors:
+        place = _place(tensor.name, count)
+        if isinstance(place, int):
+            blocks[place] += _on_device(tensor)
+        else:
+            sums[place] += _padded(tensor.bytes, HOST_ALIGNMENT) if place == "input" else _on_device(tensor)
+        if place != "projector":
+            sums["file"] += _padded(tensor.bytes, HOST_ALIGNMENT)
+    sums["output"] += _tied(header, keys)
+    return Weights(blocks=tuple(blocks), **sums)
+
+
+def _place(name: str, count: int) -> int | str:
+    """The layer that a tensor belongs to, or "input", "output", "projector"."""
+    if name in INPUTS:
+        return "input"
+    if name.startswith(PROJECTOR):
+        return "projector"
+    head, _, rest = name.partition(".")
+    number = rest.partition(".")[0]
+    return int(number) if head == "blk" and number.isdigit() and int(number) < count else "output"
+
+
+def _tied(header: Header, keys: Keys) -> int:
+    """Bytes of the copy of the input embedding that stands in for a missing output matrix."""
+    by_name = {tensor.name: tensor for tensor in header.tensors}
+    if "output.weight" in by_name or keys.architecture in ENCODERS or "token_embd.weight" not in by_name:
+        return 0
+    return _on_device(by_name["token_embd.weight"])
+
+
+def _vocabulary(header: Header, keys: Keys) -> int:
+    """Tokens that the output has: the embedding's rows, or else what the metadata says."""
+    for tensor in header.tensors:
+        if tensor.name == "token_embd.weight" and len(tensor.dims) > 1:
+            return tensor.dims[1]
+    return keys.vocabulary()
+
+
+def _widest(keys: Keys) -> int:
+    embedding, dense = keys.integer("embedding_length"), 3 * keys.integer("feed_forward_length", 0)
+    if not keys.integer("expert_count", 0):
+        return dense
+    used = keys.integer("expert_used_count", keys.integer("expert_count"))
+    each = keys.integer("expert_feed_forward_length", dense // 3)
+    shared = keys.integer("expert_shared_feed_forward_length", each * keys.integer("expert_shared_count", 0))
+    leading = dense if keys.integer("leading_dense_block_count", 0) else 0
+    return max(3 * used * each, (2 * used + 1) * embedding, 3 * shared, leading)
+
+
+def _latent_value(keys: Keys) -> int:
+    """Elements of the value that latent attention reads out of its key row."""
+    return keys.integer("attention.value_length", 0) if keys.has("attention.key_length_mla") else 0
+
+
+def _latent(keys: Keys) -> int:
+    value = _latent_value(keys)
+    both = keys.integer("attention.key_length", 0) + value
+    return 2 * keys.integer("attention.head_count") * both + value if value else 0
+
+
+def _recurrent_width(keys: Keys) -> int:
+    inner = keys.integer("ssm.inner_size", 0)
+    return inner + 2 * keys.integer("ssm.group_count", 0) * keys.integer("ssm.state_size", 0) if inner else 0
+
+
+def _read_per_token(tensors: list[Tensor], keys: Keys, file_bytes: int) -> tuple[int, int]:
+    """Bytes read for each token made, and the same with slow types counted longer.
+
+    The input embedding is one row, unless it is the output matrix too.
+    """
+    if not tensors:
+        return file_bytes, file_bytes
+    tied = not any(tensor.name == "output.weight" for tensor in tensors)
+    experts = max(keys.integer("expert_count", 0), 1)
+    used = keys.integer("expert_used_count", experts)
+    active = cost = 0
+    for tensor in tensors:
+        if tensor.name in INPUTS and not (tied and tensor.name == "token_embd.weight"):
+            continue
+        share = tensor.bytes * used // experts if "_exps." in tensor.name else tensor.bytes
+        active += share
+        cost += round(share * next((slow for name, slow in _SLOW if tensor.type.startswith(name)), 1.0))
+    return active, cost

@@ -86,7 +86,7 @@ def _folder(ctx: click.Context, _parameter: click.Parameter, value: Path | None)
         flags.folder = (flags.folder or Path()) / value
 
 
-def _no_color(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001
+def _no_color(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         flags_of(ctx).color = False
 

@@ -23,7 +23,7 @@ class Profile:
     `system`, `chat_template` are None where the profile does not set them: inherited from the base.
     `targets` are the hardware names of `[hardware]`; `overrides` holds, for each name with overrides,
     the whole profile with them applied (those have no overrides of their own). `origins` tells for each
-    dotted key where it was set: `{"parameters.num_ctx": "profiles/coder.toml:14"}`.
+    dotted key where it was set: `{"parameters.num_ctx": "profiles/coder.toml:14:1"}`.
     """
 
     name: str

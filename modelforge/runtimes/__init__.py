@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from modelforge.errors import ForgeError
+from modelforge.modelfile import Turn as Turn  # noqa: TC001 (re-exported)
+from modelforge.parameters import ParameterValue as ParameterValue  # noqa: TC001 (re-exported)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from modelforge.render import Rendered
 
 RuntimeKind: TypeAlias = Literal["ollama", "docker", "embedded"]
-ParameterValue: TypeAlias = "bool | int | float | str | tuple[str, ...]"
 
 STAGED = "modelforge/staged"
 WEIGHTS = "modelforge/weights"
@@ -33,14 +34,6 @@ class RuntimeInfo:
     kind: RuntimeKind
     version: str
     endpoint: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
-    """One message of a conversation that belongs to a model."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,268 @@
+"""Candidates that are GGUF files in the project."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import TYPE_CHECKING, NoReturn
+
+from modelforge.bases import Candidate, LocalFile
+from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
+from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
+from modelforge.gguf import read_header
+from modelforge.shape import shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from modelforge.filehash import Hashes
+    from modelforge.gguf import Header
+    from modelforge.profile.schema import Base
+
+_GLOB = re.compile(r"[*?\[]")
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """A file that the base matches: `ref` as Candidate has it."""
+
+    ref: str
+    path: Path
+    header: Header
+
+
+def is_local(model: str, root: Path | None = None) -> bool:
+    """Whether `base.model` means files rather than a model's name.
+
+    It does if it begins with `./`, `../` or `/`; else, unless it names a registry (`is_registry`), if it
+    ends in `.gguf` or has one of the glob characters `*?[`. With `root` it also does if it has a `/` and
+    exists there. `qwen2.5-coder` and `qwen2.5-coder:7b` are names; `hf.co/…` is neither.
+    """
+    if model.startswith(("./", "../", "/")):
+        return True
+    if root is not None and "/" in model and (root / model).exists():
+        return True
+    return not is_registry(model) and (model.casefold().endswith(".gguf") or bool(_GLOB.search(model)))
+
+
+def is_registry(model: str) -> bool:
+    """Whether `base.model` names a registry: what stands before its first `/` is a host (`hf.co`, `localhost:5000`)."""
+    host, slash, _ = model.partition("/")
+    if not slash or host in {"", ".", ".."} or _GLOB.search(host):
+        return False
+    return "." in host or ":" in host or host == "localhost"
+
+
+def local_candidates(base: Base, *, root: Path, hashes: Hashes) -> tuple[Candidate, ...]:
+    """The GGUF files that `base.model` matches and its other keys allow, in the order of their names.
+
+    Args:
+        base: the profile's base. `tag` is a file's name, with or without `.gguf`, or a glob of names;
+            `variant` and `sizes` are looked for in the names, `quants` in the headers.
+        root: the project's folder; `base.model` is relative to it.
+        hashes: for digests that are known already; nothing is hashed here.
+
+    Raises:
+        UsageProblem: a file lies outside of the project.
+        BaseProblem: nothing matches, or a file that matches is damaged or cannot be planned for.
+    """
+    quants = wanted_quants(base)
+    try:
+        refs = _pinned(base, _confined(_matching(base.model, root), root)) or _refuse_missing(
+            base.model, root
+        )
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        hint = "check base.model and the permissions of its folders"
+        raise BaseProblem(f"'{base.model}' cannot be looked for: {error}", hint=hint) from None
+    found = _models(_read(refs, root), base)
+    chosen = [one for one in found if _allowed(one, base, quants)]
+    if not chosen:
+        raise _none_allowed(base, found)
+    return tuple(_candidate(one, base, hashes) for one in chosen)
+
+
+def _matching(model: str, root: Path) -> tuple[str, ...]:
+    """Paths relative to the root, as text, sorted."""
+    pattern = _inside(model, root)
+    literal = root / pattern
+    if literal.is_dir():
+        hint = f"name the file, or {_ref(pattern)}/*.gguf; folders of safetensors are not supported yet"
+        raise BaseProblem(f"{_ref(pattern)} is a folder, not a GGUF file", hint=hint)
+    if literal.exists():
+        return (pattern,)
+    if not _GLOB.search(pattern):
+        return ()
+    try:
+        paths = [path for path in root.glob(pattern) if _is_gguf(path)]
+    except (ValueError, NotImplementedError) as error:
+        raise UsageProblem(f"'{model}' is no valid pattern: {error}", hint="use *, ? and **/ only") from None
+    return tuple(sorted(path.relative_to(root).as_posix() for path in paths))
+
+
+def _is_gguf(path: Path) -> bool:
+    """A dot file is none: macOS writes `._model.gguf` beside the real one."""
+    return path.suffix.casefold() == ".gguf" and not path.name.startswith(".") and path.is_file()
+
+
+def _inside(model: str, root: Path) -> str:
+    """`model` relative to the root, without `./` and `..`."""
+    path = os.path.normpath(model)
+    for start in (str(root.absolute()), str(root.resolve())):
+        if path.startswith("/") and os.path.commonpath((path, start)) == start:
+            path = os.path.relpath(path, start)
+    if path.startswith(("/", "../")) or path == "..":
+        hint = f"paths are relative to the project's folder, {root}, and may not leave it"
+        raise UsageProblem(f"'{model}' lies outside of the project", hint=hint)
+    return path
+
+
+def _confined(refs: tuple[str, ...], root: Path) -> tuple[str, ...]:
+    """The same paths, none of them a link that leads out of the project."""
+    for ref in refs:
+        target = (root / ref).resolve()
+        if not target.is_relative_to(root.resolve()):
+            hint = "copy the file into the project: paths may not leave it, by links neither"
+            raise UsageProblem(f"{_ref(ref)} is a link to {target}, outside of the project", hint=hint)
+    return refs
+
+
+def _pinned(base: Base, refs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that `tag` names; all of them where there is no tag."""
+    pinned = tuple(ref for ref in refs if base.tag is None or _is_pinned(ref, base.tag))
+    if refs and not pinned:
+        names = [ref.rpartition("/")[2] for ref in refs]
+        hint = did_you_mean(base.tag or "", names) or f"there {_listed(map(_ref, refs))}"
+        raise BaseProblem(f"no file of {base.model} is named '{base.tag}'", hint=hint)
+    return pinned
+
+
+def _is_pinned(ref: str, tag: str) -> bool:
+    name = ref.rpartition("/")[2]
+    return any(text == tag or fnmatchcase(text, tag) for text in (name, _stem(ref), ref, _ref(ref)))
+
+
+def _refuse_missing(model: str, root: Path) -> NoReturn:
+    """Nothing matches: names the nearest of what lies where the pattern's fixed part leads."""
+    pattern = _inside(model, root)
+    folder, missing = _fixed_part(pattern, root)
+    where = _ref(folder.relative_to(root).as_posix())
+    _confined((folder.relative_to(root).as_posix(),), root)
+    if missing is not None:
+        folders = [path.name for path in folder.iterdir() if path.is_dir()]
+        hint = did_you_mean(missing, folders) or f"make it, or correct base.model; paths begin at {root}"
+        raise BaseProblem(f"'{model}' matches no file: {where} has no folder '{missing}'", hint=hint)
+    files = sorted(_ref(path.relative_to(root).as_posix()) for path in folder.iterdir() if _is_gguf(path))
+    there = f"there {_listed(files)}" if files else f"no .gguf is in {where}"
+    raise BaseProblem(f"'{model}' matches no file", hint=did_you_mean(_ref(pattern), files) or there)
+
+
+def _fixed_part(pattern: str, root: Path) -> tuple[Path, str | None]:
+    """The folder that the pattern's beginning leads to, and the name of the first one that is missing."""
+    folder = root
+    for part in pattern.split("/")[:-1]:
+        if _GLOB.search(part):
+            break
+        if not (folder / part).is_dir():
+            return folder, part
+        folder /= part
+    return folder, None
+
+
+def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
+    """All headers, or all that is wrong with them at once."""
+    found: list[_Found] = []
+    problems: list[Problem] = []
+    for ref in refs:
+        try:
+            found.append(
+                _Found(ref=_ref(ref), path=root.absolute() / ref, header=read_header(root / ref, _ref(ref)))
+            )
+        except BaseProblem as error:
+            problems += error.problems
+    if problems:
+        raise BaseProblem(problems=problems)
+    return tuple(found)
+
+
+def _models(found: tuple[_Found, ...], base: Base) -> tuple[_Found, ...]:
+    """Without adapters, projectors and parts of split models; an error if that leaves none."""
+    reasons = [(one, _left_out(one)) for one in found]
+    models = tuple(one for one, reason in reasons if reason is None)
+    if models:
+        return models
+    summary = f"'{base.model}' matches no model" if len(found) > 1 else ""
+    raise BaseProblem(summary, problems=[reason for _, reason in reasons if reason is not None])
+
+
+def _left_out(one: _Found) -> Problem | None:
+    """Why a file is no candidate, or None if it is one."""
+    part = _PART.search(one.ref)
+    parts = int(part[2]) if part else one.header.metadata.get("split.count")
+    if isinstance(parts, int) and parts > 1:
+        message = f"a part of a model that is split in {parts}; split models are not supported yet"
+        hint = "merge them first: llama-gguf-split --merge FIRST-PART WHOLE.gguf"
+        return Problem(message=message, kind=BaseProblem.kind, file=one.ref, hint=hint)
+    reason = why_no_model(one.header)
+    if reason is None and not one.header.tensors:
+        reason = "a header without weights, not a model"
+    return Problem(message=reason, kind=BaseProblem.kind, file=one.ref) if reason else None
+
+
+def _allowed(one: _Found, base: Base, quants: tuple[str, ...] | None) -> bool:
+    """Whether size, variant and quant are ones that the profile wants. A pinned file is what was asked for."""
+    if base.tag is not None:
+        return True
+    return (
+        (quants is None or quant_of(one.header) in quants)
+        and (not base.variant or has_token(_stem(one.ref), base.variant))
+        and (not base.sizes or size_of(one.header, base.sizes, _stem(one.ref)) is not None)
+    )
+
+
+def _none_allowed(base: Base, found: tuple[_Found, ...]) -> BaseProblem:
+    wanted = {"sizes": base.sizes, "variant": base.variant and (base.variant,), "quants": base.quants}
+    asked = ", ".join(f"{key} {' '.join(words)}" for key, words in wanted.items() if words)
+    there = [f"{one.ref} ({size_of(one.header, None, '') or '?'} {quant_of(one.header)})" for one in found]
+    return BaseProblem(
+        f"no file of '{base.model}' has what base asks for: {asked}", hint=f"there {_listed(there)}"
+    )
+
+
+def _candidate(one: _Found, base: Base, hashes: Hashes) -> Candidate:
+    try:
+        shape = shape_of(one.header)
+    except ForgeError as error:
+        problems = [
+            Problem(message=p.message, kind=p.kind, file=one.ref, hint=p.hint) for p in error.problems
+        ]
+        raise BaseProblem(problems=problems) from None
+    return Candidate(
+        ref=one.ref,
+        size=size_of(one.header, base.sizes, _stem(one.ref)) or size_of(one.header, None, ""),
+        quant=quant_of(one.header),
+        digest=hashes.known(one.path),
+        source=LocalFile(path=one.path, bytes=one.header.file_bytes),
+        shape=shape,
+    )
+
+
+def _stem(ref: str) -> str:
+    name = ref.rpartition("/")[2]
+    return name[: -len(".gguf")] if name.casefold().endswith(".gguf") else name
+
+
+def _ref(path: str) -> str:
+    return f"./{path}" if path != "." else "the project's folder"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """`is a`, `are a, b`, `are a, b, c, d, e, …`."""
+    shown = list(islice(names, _SHOWN + 1))
+    verb = "is" if len(shown) == 1 else "are"
+    return f"{verb} {', '.join(shown[:_SHOWN])}" + (", …" if len(shown) > _SHOWN else "")

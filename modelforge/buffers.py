@@ -1,0 +1,169 @@
+"""KV cache and compute buffer of one model under one set of settings. Pure integer arithmetic, bytes.
+
+Formulas: llama.cpp src/llama-context.cpp, llama-kv-cache.cpp, llama-kv-cache-iswa.cpp and
+llama-memory-recurrent.cpp, b10488 to b11549. The KV cache is exact. The compute buffer is a closed form of
+the graph's widest point: never more than 2 % below llama.cpp's own plan, and at most 20 % above it where
+the shape says that its compute is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelforge.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from modelforge.architecture import Layer
+    from modelforge.hardware import Hardware
+    from modelforge.settings import RunSettings
+    from modelforge.shape import ModelShape
+
+CACHE_BYTES = {
+    "f32": (4, 1),
+    "f16": (2, 1),
+    "bf16": (2, 1),
+    "q8_0": (34, 32),
+    "q5_1": (24, 32),
+    "q5_0": (22, 32),
+    "q4_1": (20, 32),
+    "q4_0": (18, 32),
+    "iq4_nl": (18, 32),
+}
+"""Bytes and elements of a block, by type of the KV cache."""
+
+CONTEXT_STEP = 256
+ROW_PADDING = 512
+PIPELINE_COPIES = 4
+ENCODER_BATCH = 2048
+UNSURE = 64 * MIB
+OLD_ENGINE_MINIMUM = 457 * MIB
+"""What Ollama before 0.30 keeps free on each GPU for the driver (ml/device.go)."""
+_OLD_CUDA = {f"{major}.{minor}" for major in range(6) for minor in range(10)} | {"7.2"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Buffers:
+    """What a model needs beside its weights, with the settings as llama.cpp normalises them.
+
+    `cells` are for each of `streams` sequences. `batch` is the physical batch, `outputs` how many tokens of
+    it get logits. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
+    """
+
+    shape: ModelShape
+    cells: int
+    streams: int
+    batch: int
+    outputs: int
+    flash: bool
+    kv_type: str
+    quantized: bool
+    cuda: bool
+    old_engine: bool
+
+    def kv(self, layers: Iterable[tuple[Layer, int]], *, devices: bool) -> int:
+        """Bytes of the KV cache and the recurrent state of `(layer, how often)`, on accelerators or not."""
+        pads = devices and self.cuda and self.quantized
+        total = 0
+        for layer, times in layers:
+            row = cache_bytes(layer.key, self.kv_type) + cache_bytes(layer.value, self.kv_type)
+            each = self.cells_of(layer) * self.streams * row + layer.state * self.streams
+            if pads:  # rows of blocks end on a multiple of 512 elements, once for each tensor
+                each += cache_bytes(-layer.key % ROW_PADDING, self.kv_type)
+                each += cache_bytes(-layer.value % ROW_PADDING, self.kv_type)
+            total += times * each
+        return total
+
+    def cells_of(self, layer: Layer) -> int:
+        """Cells that a layer keeps for each stream."""
+        if layer.window is None:
+            return self.cells
+        return min(self.cells, _pad(layer.window + self.batch, CONTEXT_STEP))
+
+    def graph(self, *, on_cpu: bool = False, output: bool = True, spread: int = 0) -> int:
+        """Bytes of the compute buffer.
+
+        The widest of a layer's feed-forward part, the logits (`output`), and without flash attention the
+        scores of all heads; then the mask. A CPU holds one more row of embeddings a token. Layers spread over
+        several GPUs work in a pipeline, for which each keeps its inputs four times: the mask, and `spread`
+        more rows of embeddings.
+        """
+        shape, tokens = self.shape, 4 * self.batch
+        rows = (5 if on_cpu else 4) * shape.embedding
+        peak = tokens * (
+            rows + shape.embedding * shape.parallel_blocks + max(shape.widest, 2 * shape.recurrent_width)
+        )
+        if shape.latent:
+            peak = max(peak, tokens * (rows + shape.latent))
+        if output:
+            peak = max(peak, 4 * self.outputs * shape.vocabulary + tokens * rows)
+        if not self.flash and (shape.kv_widest or shape.encoder):
+            scores = tokens * (self._width() * shape.heads + rows + 2 * shape.embedding + shape.latent)
+            peak = max(peak, scores * 33 // 32)
+        if self.flash and self.quantized and self.cuda and not on_cpu:  # one layer's cache is unpacked to f16
+            unpacked = 2 * self.cells * self.streams * shape.kv_widest
+            peak = max(peak, tokens * (max(rows, shape.latent) + 2 * shape.embedding) + unpacked)
+        total = peak + tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
+        if not shape.compute_exact or self.old_engine:
+            total = total * 5 // 4 + UNSURE
+        return total + (OLD_ENGINE_MINIMUM if self.old_engine and not on_cpu else 0)
+
+    def mask(self) -> int:
+        """Bytes of the attention mask: one for the whole context, one for the sliding window."""
+        widths = {layer.window: self.cells_of(layer) for layer, _ in self.shape.groups if layer.key}
+        cells = self.batch if self.shape.encoder else sum(widths.values())
+        return (2 if self.flash else 4) * self.batch * cells
+
+    def host_graph(self) -> int:
+        """Bytes in system memory beside an accelerator: the graph's inputs, and the logits."""
+        return self.mask() + 16 * self.batch * self.shape.embedding + self.logits()
+
+    def logits(self) -> int:
+        """Bytes of the output buffer in system memory."""
+        return 4 * self.outputs * self.shape.vocabulary
+
+    def _width(self) -> int:
+        return self.batch if self.shape.encoder else self.cells
+
+
+def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> Buffers:
+    """The settings as llama.cpp lays them out: context padded to 256, divided by requests, padded again.
+
+    A context above the model's own is cut to it, as Ollama does.
+    """
+    num_ctx = min(settings.num_ctx, shape.training_context or settings.num_ctx)
+    context = _pad(num_ctx * settings.parallel, CONTEXT_STEP)
+    streams = 1 if shape.encoder else settings.parallel
+    cells = _pad(-(-context // streams), CONTEXT_STEP)
+    batch = min(ENCODER_BATCH if shape.encoder else settings.num_batch, cells * streams)
+    return Buffers(
+        shape=shape,
+        cells=cells,
+        streams=streams,
+        batch=batch,
+        outputs=batch if shape.encoder or settings.old_engine else streams,
+        flash=_flash(settings, hardware),
+        kv_type=settings.kv_cache,
+        quantized=settings.kv_cache not in {"f16", "bf16", "f32"},
+        cuda=hardware.backend in {"cuda", "rocm"},
+        old_engine=settings.old_engine,
+    )
+
+
+def cache_bytes(elements: int, kv_type: str) -> int:
+    """Bytes of a row of `elements` in a KV cache of that type; whole blocks."""
+    size, block = CACHE_BYTES[kv_type]
+    return -(-elements // block) * size
+
+
+def _pad(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
+def _flash(settings: RunSettings, hardware: Hardware) -> bool:
+    """Whether flash attention runs: "auto" is on wherever Ollama has kernels for it (ml/device.go)."""
+    if settings.flash_attention != "auto":
+        return settings.flash_attention == "on"
+    return all(device.compute_capability not in _OLD_CUDA for device in hardware.devices)

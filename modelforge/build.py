@@ -1,0 +1,301 @@
+"""Stage -> smoke -> promote -> journal, for one variant.
+
+What holds whenever this process dies: the old name answers, nothing half-made is visible under it, and the
+next run of any build on this endpoint takes away what is left. `promote` has the delicate step.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from modelforge.errors import BuildFailed, ForgeError, SmokeFailed, Unreachable
+from modelforge.events import Step
+from modelforge.journal import JournalEntry, Pending
+from modelforge.names import canonical
+from modelforge.promote import Promotion, abandon, promote, recover
+from modelforge.report import smoke_dict, smoke_from_dict
+from modelforge.runtimes import STAGED, BrokenModel
+from modelforge.runtimes.standing import differences
+from modelforge.smoke import SmokeContext, SmokeReport, run_smoke, tests_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from modelforge.events import Emit
+    from modelforge.journal import EventKind, Journal
+    from modelforge.profile import Profile
+    from modelforge.render import Rendered
+    from modelforge.resolve import Plan
+    from modelforge.runtimes import Runtime, RuntimeInfo, Standing
+
+Status: TypeAlias = Literal["built", "unchanged", "failed", "smoke-failed", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What to build. `name` is the model's full name; `here`: the plan's hardware is the runtime's machine.
+
+    `content` and `plan_digest` identify what is built (`sha256:<hex>`), `commit` the project's state.
+    """
+
+    profile: Profile
+    plan: Plan
+    rendered: Rendered
+    name: str
+    content: str
+    plan_digest: str
+    commit: Callable[[], str]
+    here: bool
+    smoke: bool = True
+    keep: int = 3
+    keep_failed: bool = False
+    wait: bool = True
+    memory_here: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildResult:
+    """What became of a variant. `replaced` is the journal's line of what stood there before, if it is known.
+
+    `digests` has plan, content and manifest; `seconds` resolve, create, smoke and promote. `error` is what
+    stopped it, None if nothing did.
+    """
+
+    variant: str
+    name: str
+    status: Status
+    plan: Plan
+    runtime: RuntimeInfo | None
+    digests: Mapping[str, str]
+    smoke: SmokeReport | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    replaced: JournalEntry | None = None
+    standing: JournalEntry | None = None
+    error: ForgeError | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """Where a build happens: the runtime, its journal, the clock (Unix seconds), and who listens."""
+
+    runtime: Runtime
+    journal: Journal
+    now: Callable[[], float]
+    emit: Emit
+
+
+def build(order: Order, bench: Bench) -> BuildResult:
+    """Builds one variant, or finds that it stands already. Errors come back in the result."""
+    result = BuildResult(
+        variant=order.plan.variant,
+        name=order.name,
+        status="failed",
+        plan=order.plan,
+        runtime=bench.runtime.info,
+        digests={"plan": order.plan_digest, "content": order.content, "manifest": ""},
+        smoke=None,
+        standing=bench.journal.last(canonical(order.name)),
+    )
+    try:
+        return _build(order, bench, result)
+    except Unreachable as error:  # it answered before, or we would not be here
+        died = BuildFailed(
+            f"{bench.runtime.info.kind} at {bench.runtime.info.endpoint} stopped answering: {error}",
+            hint="start it again, then run the same command: it puts right what was left half-done",
+        )
+        return replace(result, error=died)
+    except _SmokeTestsFailed as failed:
+        return replace(
+            result,
+            status="smoke-failed",
+            smoke=failed.report,
+            error=SmokeFailed(str(failed)),
+            seconds=failed.seconds,
+        )
+    except SmokeFailed as error:
+        return replace(result, status="smoke-failed", error=error)
+    except ForgeError as error:
+        return replace(result, error=error)
+
+
+class _SmokeTestsFailed(Exception):
+    """Carries the report of failed tests up to where the result is made."""
+
+    def __init__(self, report: SmokeReport, seconds: Mapping[str, float]) -> None:
+        super().__init__(f"{report.count('failed')} of {len(report.results)} smoke tests failed")
+        self.report = report
+        self.seconds = seconds
+
+
+def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
+    if not _leftovers(order, bench):
+        standing = _up_to_date(order, bench)
+        if standing is not None and not _tests_due(order, bench):
+            return _unchanged(order, bench, result, standing)
+    with bench.journal.hold(
+        canonical(order.name),
+        wait=order.wait,
+        on_wait=lambda: bench.emit(Step(stage="wait", text=f"for another build of {order.name} to end")),
+    ):
+        recover(bench.runtime, bench.journal, bench.emit, own=canonical(order.name), now=bench.now())
+        standing = _up_to_date(order, bench)
+        if standing is None:
+            return _make(order, bench, result)
+        if not _tests_due(order, bench):
+            return _unchanged(order, bench, result, standing)
+        return _test_standing(order, bench, result, standing)
+
+
+def _leftovers(order: Order, bench: Bench) -> bool:
+    """Whether a killed build left something to put right, which needs the lock."""
+    if bench.journal.pending():
+        return True
+    try:
+        bench.runtime.show(order.name)
+    except BrokenModel:
+        return True
+    return any(
+        entry.name.casefold().startswith(f"{STAGED}:")
+        and bench.journal.staged_owner(entry.name.rpartition(":")[2])
+        for entry in bench.runtime.list()
+    )
+
+
+def _up_to_date(order: Order, bench: Bench) -> Standing | None:
+    """What stands under the name, if it is just what would be made."""
+    wanted = bench.runtime.expected(order.rendered)
+    standing = bench.runtime.show(order.name) if wanted is not None else None
+    if wanted is None or standing is None or differences(wanted, standing):
+        return None
+    return standing
+
+
+def _known_report(order: Order, bench: Bench) -> SmokeReport | None:
+    last = bench.journal.last(canonical(order.name))
+    if last is None or last.smoke is None or last.content != order.content:
+        return None
+    if last.tests != tests_digest(order.profile.smoke):
+        return None
+    return smoke_from_dict(last.smoke)
+
+
+def _tests_due(order: Order, bench: Bench) -> bool:
+    if not order.smoke or not order.profile.smoke:
+        return False
+    report = _known_report(order, bench)
+    return report is None or not report.passed
+
+
+def _unchanged(order: Order, bench: Bench, result: BuildResult, standing: Standing) -> BuildResult:
+    return replace(
+        result,
+        status="unchanged",
+        smoke=_known_report(order, bench),
+        digests={**result.digests, "manifest": standing.manifest},
+    )
+
+
+def _test_standing(order: Order, bench: Bench, result: BuildResult, standing: Standing) -> BuildResult:
+    """The tests changed, or nobody knows how they went: they run on the model that stands."""
+    start = bench.now()
+    report = _smoke(order, bench, order.name)
+    seconds = {"smoke": bench.now() - start}
+    if not report.passed:
+        raise _SmokeTestsFailed(report, seconds)
+    bench.journal.append(_entry(order, bench, "tested", report, manifest=standing.manifest, replaced=""))
+    return replace(_unchanged(order, bench, result, standing), smoke=report, seconds=seconds)
+
+
+def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
+    name = canonical(order.name)
+    staged = f"{STAGED}:{bench.journal.staged_tag(name)}"
+    bench.journal.note(Pending(name=name, staged=staged))
+    seconds: dict[str, float] = {}
+    keep_staged = False
+    done: Promotion | None = None
+    try:
+        start = bench.now()
+        info = bench.runtime.info
+        bench.emit(Step(stage="create", text=f"{info.kind} {info.version} at {info.endpoint}"))
+        bench.runtime.create(order.rendered, staged, bench.emit)
+        seconds["create"] = bench.now() - start
+        report = _staged_smoke(order, bench, staged, seconds)
+        if report is not None and not report.passed:
+            keep_staged = order.keep_failed
+            raise _SmokeTestsFailed(report, seconds)
+        start = bench.now()
+        done = promote(bench.runtime, bench.journal, staged=staged, name=order.name, keep=order.keep)
+        seconds["promote"] = bench.now() - start
+    finally:
+        if done is None and not keep_staged:
+            abandon(bench.runtime, bench.journal, staged=staged, name=name)
+    bench.journal.append(
+        _entry(order, bench, "promoted", report, manifest=done.manifest, replaced=done.replaced)
+    )
+    return replace(
+        result,
+        status="built",
+        smoke=report,
+        seconds=seconds,
+        replaced=result.standing if done.replaced else None,
+        digests={**result.digests, "manifest": done.manifest},
+    )
+
+
+def _staged_smoke(order: Order, bench: Bench, staged: str, seconds: dict[str, float]) -> SmokeReport | None:
+    if not order.profile.smoke:
+        text = f"{order.profile.name} has no [[smoke]] tests: promoted untested"
+        bench.emit(Step(stage="smoke", text=text, kind="warning"))
+        return None
+    if not order.smoke:
+        bench.emit(Step(stage="smoke", text="left out (--no-smoke): promoted untested", kind="warning"))
+        return None
+    start = bench.now()
+    report = _smoke(order, bench, staged)
+    seconds["smoke"] = bench.now() - start
+    return report
+
+
+def _smoke(order: Order, bench: Bench, name: str) -> SmokeReport:
+    picked = order.plan.picked
+    if not order.here and order.memory_here is not None and picked and picked.bytes.total > order.memory_here:
+        raise SmokeFailed(
+            f"untested: {picked.candidate.ref} is too large to be loaded on this machine",
+            hint="build it where it fits, or --no-smoke to promote it untested",
+        )
+    context = SmokeContext(
+        parameters=order.profile.parameters, num_ctx=order.plan.settings.num_ctx, here=order.here
+    )
+    try:
+        return run_smoke(bench.runtime, name, order.profile.smoke, context, bench.emit)
+    finally:
+        with suppress(ForgeError):
+            bench.runtime.unload(name)
+
+
+def _entry(
+    order: Order, bench: Bench, event: EventKind, report: SmokeReport | None, *, manifest: str, replaced: str
+) -> JournalEntry:
+    info = bench.runtime.info
+    return JournalEntry(
+        event=event,
+        time=bench.now(),
+        name=canonical(order.name),
+        runtime=info.kind,
+        endpoint=info.endpoint,
+        version=info.version,
+        project=str(order.profile.root),
+        profile=order.profile.name,
+        hardware=order.plan.hardware.name,
+        picked=order.plan.picked.candidate.ref if order.plan.picked else "",
+        commit=order.commit(),
+        plan=order.plan_digest,
+        content=order.content,
+        manifest=manifest,
+        replaced=replaced,
+        tests=tests_digest(order.profile.smoke),
+        smoke=smoke_dict(report) if report else None,
+        untested=report is None,
+    )

@@ -1,0 +1,181 @@
+"""The commands that look and touch nothing: list, validate, hardware, resolve, render."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from modelforge import models, overview, pipeline, targets
+from modelforge.cli.complete import hardware_names, profile_names
+from modelforge.cli.flags import common_flags, flags_of
+from modelforge.cli.site import site_of, working
+from modelforge.errors import ExitCode, ForgeError, ProfileProblem
+from modelforge.hardware import THIS
+
+if TYPE_CHECKING:
+    from modelforge.targets import Target
+
+_hardware = click.option(
+    "-H",
+    "--hardware",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=hardware_names,
+    help="For this hardware: a name, a size such as 8GiB, or 'this'.",
+)
+
+
+@click.command("list")
+@common_flags
+@click.pass_context
+def list_command(ctx: click.Context) -> int:
+    """The project's profiles, and what of them stands.
+
+    Looks at the runtime that is there; without one it lists the profiles alone.
+    """
+    from modelforge import report, views  # noqa: PLC0415
+
+    flags = flags_of(ctx)
+    console = flags.console()
+    with working(flags) as work:
+        profiles, errors = overview.load_all(work.site)
+        standing, trouble = models.standing_models(work, profiles)
+    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
+    if flags.json:
+        console.document(report.list_document(profiles, standing, code, errors))
+        return code
+    console.show(views.list_lines(profiles, standing))
+    if trouble is not None:
+        console.talk([f"What stands is not known: {trouble}"])
+    for error in errors:
+        console.error(error)
+    return code
+
+
+@click.command("validate")
+@click.argument("profiles", nargs=-1, metavar="[PROFILE]...", shell_complete=profile_names)
+@common_flags
+@click.pass_context
+def validate_command(ctx: click.Context, profiles: tuple[str, ...]) -> int:
+    """Check profiles; every error at once.
+
+    Without names it checks all of the project's profiles and hardware files.
+    """
+    from modelforge import report, views  # noqa: PLC0415
+
+    flags = flags_of(ctx)
+    console = flags.console()
+    site = site_of(flags)
+    checked, errors = overview.validate(site, profiles)
+    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
+    if flags.json:
+        console.document(report.validate_document(checked, code, errors))
+    elif errors:
+        console.error(ProfileProblem(problems=[one for error in errors for one in error.problems]))
+        problems = [one for error in errors for one in error.problems]
+        console.talk([views.summary_line(problems, len(checked))])
+    else:
+        console.show([f"{len(checked)} checked, no errors"])
+    return code
+
+
+@click.command("hardware")
+@click.argument("name", required=False, shell_complete=hardware_names)
+@common_flags
+@click.pass_context
+def hardware_command(ctx: click.Context, name: str | None) -> int:
+    """This machine, a named device, or all names.
+
+    Without a name: what was found here, and the names that -H takes.
+    """
+    from modelforge import report, views  # noqa: PLC0415
+    from modelforge.hardware import choose, table  # noqa: PLC0415
+
+    flags = flags_of(ctx)
+    site = site_of(flags)
+    found = choose.by_name(name or THIS, folder=site.project.hardware, probe=site.probe)
+    names = overview.hardware_names(site)
+    console = flags.console()
+    if flags.json:
+        console.document(report.hardware_document([found], names))
+        return ExitCode.OK
+    console.show(views.hardware_lines(found))
+    if name is None:
+        console.show(["", "names for -H:", *textwrap.wrap(", ".join(names), 98, break_on_hyphens=False)])
+    known = table.match(found.devices[0].name, found.devices[0].memory) if found.devices else None
+    if name is None and known:
+        console.talk([f"plan for a machine like this with -H {known}"])
+    return ExitCode.OK
+
+
+@click.command("resolve")
+@click.argument("profiles", nargs=-1, metavar="[PROFILE]...", shell_complete=profile_names)
+@_hardware
+@click.option("--all", "every", is_flag=True, help="All of the project's profiles.")
+@click.option("--all-hardware", is_flag=True, help="All targets that the profile names.")
+@click.option("--free", is_flag=True, help="Plan on free memory instead of all of it.")
+@common_flags
+@click.pass_context
+def resolve_command(
+    ctx: click.Context,
+    profiles: tuple[str, ...],
+    hardware: tuple[str, ...],
+    every: bool,
+    all_hardware: bool,
+    free: bool,
+) -> int:
+    """Which size and quant fits, and why.
+
+    Every candidate with its weights, KV cache and compute, the pick, and what would make the next better one fit.
+    """
+    from modelforge import report, views  # noqa: PLC0415
+
+    flags = flags_of(ctx)
+    with working(flags) as work:
+        chosen = targets.select(work.site, profiles, every=every, pattern=None)
+        found: tuple[Target, ...] = targets.all_targets(work, chosen, hardware, all_hardware=all_hardware)
+        plans = [pipeline.plan(work, target, use_free=free) for target in found]
+    errors: list[ForgeError] = [pipeline.does_not_fit(plan) for plan in plans if plan.picked is None]
+    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
+    console = flags.console()
+    if flags.json:
+        console.document(report.resolve_document(plans, code, errors))
+    else:
+        console.show(views.resolve_lines(plans, verbose=flags.verbose))
+        if flags.verbose:
+            for target in found:
+                console.show(
+                    ["", f"settings of {target.profile.name}:", *views.explain_lines(target.profile)]
+                )
+        for plan in plans:
+            console.talk([f"warning: {warning}" for warning in plan.warnings])
+    return code
+
+
+@click.command("render")
+@click.argument("profile", shell_complete=profile_names)
+@_hardware
+@common_flags
+@click.pass_context
+def render_command(ctx: click.Context, profile: str, hardware: tuple[str, ...]) -> int:
+    """The Modelfile of a profile, on standard output.
+
+    What its text cannot carry is named on standard error; builds send the fields themselves and lose nothing.
+    """
+    from modelforge import report, views  # noqa: PLC0415
+
+    flags = flags_of(ctx)
+    console = flags.console()
+    with working(flags) as work:
+        target = targets.targets(work, profile, hardware[:1])[0]
+        plan = pipeline.plan(work, target)
+        made = pipeline.rendered(work, target, plan)
+    if flags.json:
+        console.document(report.render_document(made, plan))
+    else:
+        console.stream(made.modelfile if made.modelfile.endswith("\n") else f"{made.modelfile}\n")
+        console.talk([f"warning: {warning}" for warning in made.warnings])
+        console.talk(views.loss_lines(made))
+    return ExitCode.OK

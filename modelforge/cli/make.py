@@ -1,0 +1,143 @@
+"""`build`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from modelforge import pipeline, targets
+from modelforge.cli.complete import hardware_names, profile_names
+from modelforge.cli.flags import Flags, common_flags, flags_of
+from modelforge.cli.site import working
+from modelforge.errors import ExitCode, ForgeError
+
+if TYPE_CHECKING:
+    from modelforge.build import BuildResult
+    from modelforge.pipeline import BuildOptions
+    from modelforge.targets import Target, Work
+
+
+@click.command("build")
+@click.argument("profiles", nargs=-1, metavar="[PROFILE]...", shell_complete=profile_names)
+@click.option(
+    "-H",
+    "--hardware",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=hardware_names,
+    help="Build for this hardware: a name, a size such as 8GiB, or 'this'.",
+)
+@click.option("--all", "every", is_flag=True, help="All of the project's profiles.")
+@click.option("--all-hardware", is_flag=True, help="All targets that the profile names.")
+@click.option("--select", metavar="GLOB", help="Profiles, or PROFILE@HARDWARE, that match.")
+@click.option("--name", help="The model's name, for this build alone.")
+@click.option("--dry-run", is_flag=True, help="The plan and what would change; nothing is touched.")
+@click.option("--no-smoke", is_flag=True, help="Promote untested.")
+@click.option(
+    "--keep-failed", is_flag=True, help="Leave a model that failed its tests, under its staged name."
+)
+@click.option("--no-wait", is_flag=True, help="End with code 9 if the name is being built already.")
+@click.option("--free", is_flag=True, help="Plan on free memory instead of all of it.")
+@click.option(
+    "--via",
+    type=click.Choice(["api", "cli"]),
+    default="api",
+    help="How Ollama is asked: its API, or 'ollama create'.",
+)
+@click.option("--link", is_flag=True, help="Embedded: hard-link weights into the store instead of copying.")
+@click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the tests' results as JUnit XML.",
+)
+@common_flags
+@click.pass_context
+def build_command(
+    ctx: click.Context,
+    profiles: tuple[str, ...],
+    hardware: tuple[str, ...],
+    every: bool,
+    all_hardware: bool,
+    select: str | None,
+    name: str | None,
+    dry_run: bool,
+    no_smoke: bool,
+    keep_failed: bool,
+    no_wait: bool,
+    free: bool,
+    via: Literal["api", "cli"],
+    link: bool,
+    junit: Path | None,
+) -> int:
+    """Build, test and promote a profile's model.
+
+    Picks the size and quant that fits, creates the model under a name of our own, runs the profile's smoke tests, and
+    only then gives it its name. What stood there is kept for rollback.
+    """
+    options = pipeline.BuildOptions(
+        name=name, smoke=not no_smoke, wait=not no_wait, keep_failed=keep_failed, use_free=free
+    )
+    flags = flags_of(ctx)
+    with working(flags, via=via, link=link) as work:
+        chosen = targets.select(work.site, profiles, every=every, pattern=select)
+        found = targets.all_targets(work, chosen, hardware, all_hardware=all_hardware, pattern=select)
+        if dry_run:
+            return _dry_run(flags, work, found, options)
+        results = [_build(flags, work, target, options) for target in found]
+    return _report(flags, results, junit)
+
+
+def _build(flags: Flags, work: Work, target: Target, options: BuildOptions) -> BuildResult:
+    from modelforge import views  # noqa: PLC0415
+
+    console = flags.console()
+    result = pipeline.build_target(
+        work, target, options, on_plan=lambda plan: console.talk(views.plan_lines(plan))
+    )
+    console.talk(views.outcome_lines(result, kept_failed=options.keep_failed))
+    console.talk(views.next_lines(result))
+    return result
+
+
+def _dry_run(flags: Flags, work: Work, found: tuple[Target, ...], options: BuildOptions) -> int:
+    from modelforge import report, views  # noqa: PLC0415
+
+    changes = [pipeline.dry_run(work, target, options) for target in found]
+    console = flags.console()
+    if flags.json:
+        console.document(report.dry_run_document(changes))
+    for change in changes:
+        console.show(views.dry_run_lines(change))
+    return ExitCode.OK
+
+
+def _report(flags: Flags, results: list[BuildResult], junit: Path | None) -> int:
+    errors: list[ForgeError] = [result.error for result in results if result.error is not None]
+    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
+    if junit is not None:
+        _write_junit(junit, results)
+    console = flags.console()
+    if flags.json:
+        from modelforge.report import build_document  # noqa: PLC0415
+
+        console.document(build_document(results, code))
+    else:
+        for result in results:
+            if result.error is not None and not _told(result):
+                console.error(result.error)
+    return code
+
+
+def _told(result: BuildResult) -> bool:
+    """Failed tests were shown one by one while they ran."""
+    return result.status == "smoke-failed" and result.smoke is not None
+
+
+def _write_junit(file: Path, results: list[BuildResult]) -> None:
+    from modelforge.junit import junit  # noqa: PLC0415
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(junit(results), encoding="utf-8")

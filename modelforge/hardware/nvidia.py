@@ -1,0 +1,235 @@
+"""The NVIDIA GPUs of this machine, through the driver's own library (NVML)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from modelforge.hardware import Device
+from modelforge.hardware.table import match, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from modelforge.hardware.cpu import Memory
+
+Nvml: TypeAlias = Any
+"""The module pynvml, imported only where a machine is probed; it has no types."""
+Handle: TypeAlias = Any
+NvmlError: TypeAlias = Any
+
+NVIDIA_PCI_VENDOR = "0x10de"
+
+_REMEDIES = {
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": "the NVIDIA driver was updated while it was running: its library and its"
+    " kernel module differ, so no GPU can be used until a reboot",
+    "NVML_ERROR_NO_PERMISSION": "no permission to use the NVIDIA driver: give this user access to /dev/nvidia*,"
+    " or start the container with its GPUs",
+    "NVML_ERROR_DRIVER_NOT_LOADED": "there is an NVIDIA card, but its kernel module is not loaded: try"
+    " 'modprobe nvidia', or install the driver again for the kernel that runs",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The GPUs that CUDA would use, in its order, and what is wrong with the others."""
+
+    devices: tuple[Device, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """A GPU, or an instance of one that is split (MIG).
+
+    `index` is None for what CUDA shows only by its UUID. No device: it does not answer, `problem` says why.
+    """
+
+    index: int | None
+    uuid: str = ""
+    device: Device | None = None
+    problem: str = ""
+
+
+def probe(*, visible: str | None, memory: Memory, root: Path = Path("/")) -> Found:
+    """Asks the driver which GPUs there are.
+
+    Args:
+        visible: the value of CUDA_VISIBLE_DEVICES, None where it is not set.
+        memory: the machine's memory, for GPUs that share it.
+        root: where /sys lies.
+
+    No driver is no problem. A driver that is there and does not work is told in `warnings`.
+    """
+    import pynvml as nvml  # noqa: PLC0415 (only where a machine is probed)
+
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return Found(warnings=_no_driver(nvml, error, root))
+    try:
+        cards = [card for index in range(nvml.nvmlDeviceGetCount()) for card in _cards(nvml, index, memory)]
+    except nvml.NVMLError as error:
+        return Found(warnings=(_remedy(nvml, error),))
+    finally:
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+    return chosen(cards, visible)
+
+
+def chosen(cards: Sequence[Card], visible: str | None) -> Found:
+    """The cards that CUDA shows under CUDA_VISIBLE_DEVICES, in the order that it names them.
+
+    CUDA takes indices and beginnings of UUIDs, and ends at the first that it does not know. Its own numbers
+    put the fastest card first, the driver's follow the slots: with unlike cards they may differ.
+    """
+    shown = [card for card in cards if card.index is not None] if visible is None else _shown(cards, visible)
+    warnings = [card.problem for card in cards if card.problem and (card in shown or visible is None)]
+    usable = tuple(card.device for card in shown if card.device)
+    if cards and not shown:
+        warnings.append(f"CUDA_VISIBLE_DEVICES={visible!r} hides all NVIDIA GPUs of this machine")
+    return Found(devices=usable, warnings=tuple(warnings))
+
+
+def _shown(cards: Sequence[Card], visible: str) -> list[Card]:
+    shown: list[Card] = []
+    for wanted in (part.strip() for part in visible.split(",")):
+        card = next((card for card in cards if _is_meant(card, wanted)), None)
+        if card is None or card in shown:  # CUDA shows nothing at all where one is named twice
+            return shown if card is None else []
+        shown.append(card)
+    return shown
+
+
+def _is_meant(card: Card, wanted: str) -> bool:
+    if wanted.isdecimal():
+        return card.index == int(wanted)
+    return wanted.upper().startswith(("GPU-", "MIG-")) and card.uuid.casefold().startswith(wanted.casefold())
+
+
+def _cards(nvml: Nvml, index: int, memory: Memory) -> Iterator[Card]:
+    """The card with that index, or its instances if it is split."""
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        if not _is_split(nvml, handle):
+            yield _card(nvml, handle, memory, Card(index=index))
+            return
+        capability = _capability(nvml, handle)
+        instances = list(_instances(nvml, handle))
+    except nvml.NVMLError as error:
+        yield Card(
+            index=index, problem=f"GPU {index} does not answer and is left out ({error}): see 'nvidia-smi'"
+        )
+        return
+    if not instances:
+        yield Card(
+            index=index, problem=f"GPU {index} is in MIG mode but has no instance: see 'nvidia-smi mig'"
+        )
+    for number, instance in enumerate(instances):
+        card = _card(nvml, instance, memory, Card(index=None if number else index))
+        device = card.device
+        yield replace(card, device=device and replace(device, compute_capability=capability))
+
+
+def _card(nvml: Nvml, handle: Handle, memory: Memory, card: Card) -> Card:
+    try:
+        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+        device, problem = _device(nvml, handle, memory)
+    except nvml.NVMLError as error:
+        problem = f"GPU {card.index} does not answer and is left out ({error}): see 'nvidia-smi'"
+        return replace(card, problem=problem)
+    return replace(card, uuid=uuid, device=device, problem=problem)
+
+
+def _device(nvml: Nvml, handle: Handle, memory: Memory) -> tuple[Device, str]:
+    name = _text(nvml.nvmlDeviceGetName(handle))
+    figures = _figures(nvml, handle)
+    problem = ""
+    if figures is None:
+        figures = (memory.total, memory.available, 0)
+        problem = f"the driver does not tell the memory of {name}: it shares the machine's, which is taken"
+    total, free, reserved = figures
+    model = match(name, total)
+    known = named(model) if model else None
+    device = Device(
+        name=name,
+        memory=total,
+        free=free,
+        bandwidth=known.devices[0].bandwidth if known else None,
+        compute_capability=_capability(nvml, handle),
+        model=model,
+        exact=not problem,
+        reserved=reserved,
+    )
+    return device, problem
+
+
+def _figures(nvml: Nvml, handle: Handle) -> tuple[int, int, int] | None:
+    """Bytes in total, free, and reserved by the driver; None where the GPU has no memory of its own.
+
+    Both versions of the call give the same total; only the second tells how much of it is reserved (it is
+    neither free nor used there), which CUDA does not count into its total. Drivers before 510 know the first only,
+    and their total already is CUDA's.
+    """
+    for version in (nvml.nvmlMemory_v2, None):
+        try:
+            found = nvml.nvmlDeviceGetMemoryInfo(handle, version=version)
+        except (nvml.NVMLError_FunctionNotFound, nvml.NVMLError_ArgumentVersionMismatch):
+            continue
+        except nvml.NVMLError_NotSupported:
+            return None
+        return (found.total, found.free, found.reserved if version else 0) if found.total else None
+    return None
+
+
+def _capability(nvml: Nvml, handle: Handle) -> str | None:
+    """The CUDA compute capability, such as `8.9`; instances of a split GPU do not tell it."""
+    with suppress(nvml.NVMLError):
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+        return f"{major}.{minor}"
+    return None
+
+
+def _is_split(nvml: Nvml, handle: Handle) -> bool:
+    with suppress(nvml.NVMLError):  # most cards cannot be split, and say so by an error
+        return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
+    return False
+
+
+def _instances(nvml: Nvml, handle: Handle) -> Iterator[Handle]:
+    for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        with suppress(nvml.NVMLError_NotFound):
+            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _no_driver(nvml: Nvml, error: NvmlError, root: Path) -> tuple[str, ...]:
+    """Nothing where there is no driver; the module may also be missing because there is no card."""
+    if error.value == nvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return ()
+    if error.value == nvml.NVML_ERROR_DRIVER_NOT_LOADED and not has_card(root):
+        return ()
+    return (_remedy(nvml, error),)
+
+
+def _remedy(nvml: Nvml, error: NvmlError) -> str:
+    by_value = {getattr(nvml, name): text for name, text in _REMEDIES.items()}
+    return (
+        by_value.get(error.value) or f"the NVIDIA driver does not work ({error}): see what 'nvidia-smi' says"
+    )
+
+
+def has_card(root: Path) -> bool:
+    """True if an NVIDIA display or compute card is on the PCI bus (class 03xx)."""
+    for device in (root / "sys/bus/pci/devices").glob("*"):
+        with suppress(OSError):
+            kind = (device / "class").read_text(encoding="ascii").strip()
+            vendor = (device / "vendor").read_text(encoding="ascii").strip()
+            if vendor == NVIDIA_PCI_VENDOR and kind.startswith("0x03"):
+                return True
+    return False

@@ -1,0 +1,274 @@
+"""A model's footprint on a device set: what lies on each device. Pure integer arithmetic, bytes.
+
+Placement follows llama.cpp's own planner as Ollama uses it (common/fit.cpp, b10488; server/sched.go, 0.32):
+with everything on accelerators these hold all tensors but the input embedding; a model without an output
+matrix gets a copy of that embedding there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from modelforge.buffers import Buffers, buffers_of
+from modelforge.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelforge.hardware import Hardware
+    from modelforge.settings import RunSettings
+    from modelforge.shape import ModelShape
+
+_PIPELINE_ROWS = (4, 8)
+"""Rows of embeddings a token that the first and each further GPU of a pipeline keeps on top (measured, b10488)."""
+SINGLE_GPU_PERCENT = 80
+"""How full Ollama's forecast may be for a model to be kept on one of several GPUs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What lies on one device, and what may: its memory less the headroom. Bytes."""
+
+    name: str
+    weights: int
+    kv: int
+    compute: int
+    projector: int
+    budget: int
+
+    @property
+    def needs(self) -> int:
+        """All of it."""
+        return self.weights + self.kv + self.compute + self.projector
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Where a model lies. `host` is what stays in system memory beside the accelerators, in bytes.
+
+    `on_device` of `layers` layers are on accelerators (the output counts as one). `because` says what is
+    not exact.
+    """
+
+    shares: tuple[Share, ...]
+    host: int
+    on_device: int
+    layers: int
+    because: tuple[str, ...]
+
+    @property
+    def slack(self) -> int:
+        """Bytes that the tightest device has left; below zero: lacks."""
+        return min(share.budget - share.needs for share in self.shares)
+
+    @property
+    def needs(self) -> int:
+        """Bytes on all devices."""
+        return sum(share.needs for share in self.shares)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """One question: a model's buffers, and for each device its name, memory and budget in bytes."""
+
+    shape: ModelShape
+    buffers: Buffers
+    names: tuple[str, ...]
+    memory: tuple[int, ...]
+    headroom: int
+    projector: int
+    because: tuple[str, ...]
+
+    def budget(self, device: int) -> int:
+        return self.memory[device] - self.headroom
+
+
+def footprint(
+    shape: ModelShape, settings: RunSettings, hardware: Hardware, *, projector: int = 0, cpu_layers: int = 0
+) -> Footprint:
+    """What a model needs on a device set, and where.
+
+    On accelerators all layers but the first `cpu_layers` are there. Several devices are checked one by one:
+    the largest alone where Ollama's forecast keeps the model on it, else layers spread by memory, else
+    filled device after device. `projector` is the bytes of image or sound encoders in files of their own;
+    they count twice, as Ollama keeps the same again free for their graph.
+
+    Without accelerators everything lies in system memory, and the headroom is kept free of that. The file
+    counts once: Ollama maps nothing there, so what the CPU repacks is moved and not copied.
+
+    Raises:
+        UsageProblem: the hardware says neither devices nor system memory.
+    """
+    extra = 2 * (projector + shape.weights.projector)
+    job = _Job(
+        shape=shape,
+        buffers=buffers_of(shape, settings, hardware),
+        names=tuple(device.name for device in hardware.devices) or ("RAM",),
+        memory=tuple(device.usable for device in hardware.devices) or (_system_memory(hardware),),
+        headroom=settings.headroom,
+        projector=extra,
+        because=_because(shape, settings, images=extra > 0),
+    )
+    if not hardware.devices:
+        return _in_ram(job)
+    return _offloaded(job, cpu_layers) if cpu_layers else _on_devices(job)
+
+
+def offloaded(
+    shape: ModelShape, settings: RunSettings, hardware: Hardware, *, projector: int = 0, band: int = 0
+) -> Footprint | None:
+    """The footprint with the fewest layers in system memory with which every device and that memory do.
+
+    None where there is no accelerator, or not even the output fits. `band` bytes are kept free on top.
+    """
+    if not hardware.devices:
+        return None
+    low, high, best = 1, len(shape.layers), None
+    while low <= high:
+        middle = (low + high) // 2
+        found = footprint(shape, settings, hardware, projector=projector, cpu_layers=middle)
+        if found.slack >= band:
+            best, high = found, middle - 1
+        else:
+            low = middle + 1
+    if best is not None and hardware.system_memory is not None and best.host > hardware.system_memory:
+        return None
+    return best
+
+
+def _system_memory(hardware: Hardware) -> int:
+    if hardware.system_memory is None:
+        raise UsageProblem(
+            f"hardware '{hardware.name}' says neither which devices it has nor how much system memory",
+            hint="set system_memory, or a [[device]], in its file",
+        )
+    return hardware.system_memory
+
+
+def _because(shape: ModelShape, settings: RunSettings, *, images: bool) -> tuple[str, ...]:
+    because = list(shape.inexact_because)
+    if images:
+        because.append("the memory for reading images is estimated")
+    if settings.old_engine:
+        because.append(f"Ollama {settings.engine} plans by its own rules; its need is over-estimated")
+    if settings.flash_attention == "off":
+        because.append("without flash attention the compute buffer is over-estimated")
+    return tuple(because)
+
+
+def _in_ram(job: _Job) -> Footprint:
+    shape, buffers = job.shape, job.buffers
+    share = Share(
+        name=job.names[0],
+        weights=shape.weights.file,
+        kv=buffers.kv(shape.groups, devices=False),
+        compute=buffers.graph(on_cpu=True) + buffers.logits(),
+        projector=job.projector,
+        budget=job.budget(0),
+    )
+    return Footprint(shares=(share,), host=0, on_device=0, layers=len(shape.layers) + 1, because=job.because)
+
+
+def _on_devices(job: _Job) -> Footprint:
+    return Footprint(
+        shares=_chosen(job),
+        host=job.shape.weights.input + job.buffers.host_graph(),
+        on_device=len(job.shape.layers) + 1,
+        layers=len(job.shape.layers) + 1,
+        because=job.because,
+    )
+
+
+def _chosen(job: _Job) -> tuple[Share, ...]:
+    """One device if there is only one, or if Ollama's forecast keeps the model on the largest; else all."""
+    if len(job.memory) == 1:
+        return (_alone(job, 0),)
+    largest = job.memory.index(max(job.memory))
+    forecast = job.shape.weights.file + job.buffers.kv(job.shape.groups, devices=False) + job.projector
+    if forecast * 100 <= job.memory[largest] * SINGLE_GPU_PERCENT:
+        alone = _alone(job, largest)
+        if alone.needs <= alone.budget:
+            return (alone,)
+    return _spread(job, cpu_layers=0)
+
+
+def _alone(job: _Job, device: int) -> Share:
+    return Share(
+        name=job.names[device],
+        weights=job.shape.device_weights,
+        kv=job.buffers.kv(job.shape.groups, devices=True),
+        compute=job.buffers.graph(),
+        projector=job.projector,
+        budget=job.budget(device),
+    )
+
+
+def _offloaded(job: _Job, cpu_layers: int) -> Footprint:
+    """The first `cpu_layers` in system memory; the graph has room for one of them on its way to a device."""
+    shape, buffers = job.shape, job.buffers
+    kept = [(layer, 1) for layer in shape.layers[:cpu_layers]]
+    host = shape.weights.input + sum(shape.weights.blocks[:cpu_layers])
+    return Footprint(
+        shares=_spread(job, cpu_layers),
+        host=host + buffers.kv(kept, devices=False) + buffers.graph(on_cpu=True) + buffers.logits(),
+        on_device=len(shape.layers) + 1 - cpu_layers,
+        layers=len(shape.layers) + 1,
+        because=(*job.because, "with layers on the CPU the split is estimated"),
+    )
+
+
+def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
+    """The layers over all devices: by memory, else as many as fit on one after the other."""
+    weights = [*job.shape.weights.blocks, job.shape.weights.output][cpu_layers:]
+    kv = [*(job.buffers.kv([(layer, 1)], devices=True) for layer in job.shape.layers), 0][cpu_layers:]
+    sizes = [one + other for one, other in zip(weights, kv, strict=True)]
+    fixed = _fixed(job, max(job.shape.weights.blocks) if cpu_layers else 0)
+    room = [job.budget(device) - size for device, size in enumerate(fixed)]
+    ends = _ends_by_memory(len(sizes), job.memory)
+    starts = [0, *ends[:-1]]
+    if any(sum(sizes[a:b]) > free for a, b, free in zip(starts, ends, room, strict=True)):
+        ends = _ends_by_filling(sizes, room) or ends
+        starts = [0, *ends[:-1]]
+    return tuple(
+        Share(
+            name=job.names[device],
+            weights=sum(weights[start:end]),
+            kv=sum(kv[start:end]),
+            compute=fixed[device] - (job.projector if device == 0 else 0),
+            projector=job.projector if device == 0 else 0,
+            budget=job.budget(device),
+        )
+        for device, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+
+
+def _fixed(job: _Job, transit: int) -> list[int]:
+    """What each device needs whatever its layers: its compute buffer; the last one has the logits too."""
+    last = len(job.memory) - 1
+    pipeline = last > 0 and not transit
+    graphs = [
+        job.buffers.graph(output=device == last, spread=_PIPELINE_ROWS[device > 0] if pipeline else 0)
+        for device in range(last + 1)
+    ]
+    return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]
+
+
+def _ends_by_memory(count: int, memory: Sequence[int]) -> list[int]:
+    """Where each device's layers end in llama.cpp's default split: in proportion to its memory."""
+    total = max(sum(memory), 1)
+    return [-(-count * part // total) for part in accumulate(memory)]
+
+
+def _ends_by_filling(sizes: Sequence[int], room: Sequence[int]) -> list[int] | None:
+    """Where each device's layers end if each takes all it can; None if some are left over."""
+    ends: list[int] = []
+    end = 0
+    for free in room:
+        used = 0
+        while end < len(sizes) and used + sizes[end] <= free:
+            used += sizes[end]
+            end += 1
+        ends.append(end)
+    return ends if end == len(sizes) else None

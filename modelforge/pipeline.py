@@ -1,0 +1,170 @@
+"""The calls, in order: profile -> hardware -> resolve -> render -> build -> smoke -> promote -> journal.
+
+This is the Python API: everything that the command line does, it does through here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from modelforge.bases.local import is_local, is_registry, local_candidates
+from modelforge.bases.served import served_candidates
+from modelforge.build import Bench, BuildResult, Order, build
+from modelforge.errors import BaseProblem, DoesNotFit
+from modelforge.events import Step
+from modelforge.identity import commit_of, content_of, plan_digest
+from modelforge.journal import Journal
+from modelforge.names import canonical
+from modelforge.render import Rendered, render
+from modelforge.resolve import Plan, resolve
+from modelforge.resources import templates
+from modelforge.runtimes.standing import differences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelforge.bases import Candidate
+    from modelforge.hardware import Hardware
+    from modelforge.profile import Profile
+    from modelforge.targets import Target, Work
+
+
+def candidates(work: Work, profile: Profile) -> tuple[Candidate, ...]:
+    """All candidates of a profile's base. A base on a runtime is asked for there."""
+    site = work.site
+    model = profile.base.model
+    if is_local(model, profile.root):
+        return local_candidates(profile.base, root=profile.root, hashes=site.hashes)
+    if is_registry(model):
+        raise BaseProblem(
+            f"'{model}' is in a registry, and bases from registries are not supported yet",
+            hint="pull it first and name it as your Ollama lists it, or use a GGUF file",
+        )
+    runtime = work.runtime()
+    there = [entry.name for entry in runtime.list()]
+    return served_candidates(profile.base, runtime.served(model), there=there)
+
+
+def plan(work: Work, target: Target, *, use_free: bool = False) -> Plan:
+    """The decision for one target. It may be that nothing fits: see `Plan.decision`."""
+    found = resolve(
+        target.profile,
+        target.hardware,
+        candidates(work, target.profile),
+        variant=f"{target.profile.model_name}:{target.tag}",
+        use_free=use_free,
+    )
+    return replace(found, warnings=(*target.notes, *found.warnings)) if target.notes else found
+
+
+def rendered(work: Work, target: Target, decided: Plan) -> Rendered:
+    """The request and the Modelfile of a plan.
+
+    Raises:
+        DoesNotFit: the plan has no pick.
+    """
+    if decided.picked is None:
+        raise does_not_fit(decided)
+    folders = (work.site.project.templates, templates())
+    return render(target.profile, decided, templates=folders)
+
+
+def does_not_fit(decided: Plan) -> DoesNotFit:
+    """The error for a plan without a pick, with what is lacking and what would help."""
+    from modelforge.views import does_not_fit_lines  # noqa: PLC0415 (words only where they are shown)
+
+    first, *rest = does_not_fit_lines(decided)
+    return DoesNotFit(first, hint="\n".join(line.strip() for line in rest))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildOptions:
+    """How to build: names, tests, waiting, what to keep."""
+
+    name: str | None = None
+    smoke: bool = True
+    wait: bool = True
+    keep_failed: bool = False
+    use_free: bool = False
+
+
+def build_target(
+    work: Work, target: Target, options: BuildOptions, on_plan: Callable[[Plan], None]
+) -> BuildResult:
+    """The whole way for one target. What stops it after the plan comes back in the result."""
+    site = work.site
+    start = site.now()
+    decided = plan(work, target, use_free=options.use_free)
+    name = canonical(options.name or decided.variant)
+    if decided.picked is None:
+        return _refused(decided, name)
+    on_plan(decided)
+    made = rendered(work, target, decided)
+    for warning in made.warnings:
+        site.emit(Step(stage="pick", text=warning, kind="warning"))
+    resolved = site.now() - start
+    runtime = work.runtime()
+    order = Order(
+        profile=target.profile,
+        plan=decided,
+        rendered=made,
+        name=name,
+        content=content_of(site, made),
+        plan_digest=plan_digest(decided),
+        commit=lambda: commit_of(site),
+        here=target.here,
+        smoke=options.smoke,
+        keep=site.project.settings.keep,
+        keep_failed=options.keep_failed,
+        wait=options.wait,
+        memory_here=_memory(site.probe()),
+    )
+    bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
+    result = build(order, bench)
+    return replace(result, seconds={"resolve": resolved, **result.seconds})
+
+
+def _refused(decided: Plan, name: str) -> BuildResult:
+    return BuildResult(
+        variant=decided.variant,
+        name=name,
+        status="refused",
+        plan=decided,
+        runtime=None,
+        digests={"plan": plan_digest(decided), "content": "", "manifest": ""},
+        smoke=None,
+        error=does_not_fit(decided),
+    )
+
+
+def _memory(hardware: Hardware) -> int:
+    return (hardware.system_memory or 0) + sum(device.memory for device in hardware.devices)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What a build would do, without doing it: the plan, and how what stands differs from it, in words."""
+
+    name: str
+    plan: Plan
+    stands: bool
+    differences: tuple[str, ...]
+
+
+def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
+    """Plan and compare; nothing is touched.
+
+    Raises:
+        DoesNotFit: the plan has no pick.
+    """
+    decided = plan(work, target, use_free=options.use_free)
+    made = rendered(work, target, decided)
+    name = canonical(options.name or decided.variant)
+    runtime = work.runtime()
+    standing = runtime.show(name)
+    wanted = runtime.expected(made)
+    if standing is None:
+        return Change(name=name, plan=decided, stands=False, differences=())
+    found = differences(wanted, standing) if wanted else ("its weights are not on the runtime yet",)
+    return Change(name=name, plan=decided, stands=True, differences=found)

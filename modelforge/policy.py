@@ -1,0 +1,145 @@
+"""Which candidates are considered, and in what order: the default quants, the floor, the ladder of sizes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from modelforge import quants
+from modelforge.settings import profile_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelforge.bases import Candidate
+    from modelforge.errors import ProfileProblem
+    from modelforge.profile import Profile
+
+_LABEL = re.compile(r"(\d+(?:\.\d+)?)([bm])")
+NATIVE = {"MXFP4": frozenset({"gpt-oss", "gptoss"})}
+"""Architectures that were trained in a quant, so that it is their best."""
+
+
+def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, best first: the ladder of sizes, then the quant's loss, then the name.
+
+    The ladder is the profile's `sizes`; without it, more parameters are better.
+    """
+    ladder = [size.casefold() for size in profile.base.sizes or ()]
+    largest: dict[str, float] = {}
+    for candidate in candidates:
+        label = _label(candidate)
+        largest[label] = max(largest.get(label, 0.0), _parameters(candidate))
+
+    def rank(candidate: Candidate) -> tuple[float, float, str]:
+        label = _label(candidate)
+        step = ladder.index(label) if label in ladder else len(ladder)
+        return (float(step) if ladder else -largest[label], _loss(candidate), candidate.ref)
+
+    return sorted(candidates, key=rank)
+
+
+def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> dict[str, str]:
+    """For the refs that are not considered, the reason.
+
+    What the profile lists is always considered, and so is a candidate that is alone. Else: of each size,
+    every quant that no other of that size beats, from Q8_0 down to IQ4_XS. F16 and its like, and what is
+    below the floor, only where there is nothing else: F16 in its size, the floor in the whole base.
+
+    Raises:
+        ProfileProblem: the profile's lists match none of several candidates.
+    """
+    if len(candidates) == 1:
+        return {}
+    reasons = {candidate.ref: _not_listed(profile, candidate) for candidate in candidates}
+    listed = [candidate for candidate in candidates if not reasons[candidate.ref]]
+    if not listed:
+        raise _nothing_listed(profile, candidates)
+    if not profile.base.quants and len(listed) > 1:
+        for candidate in listed:
+            same = [other for other in listed if _label(other) == _label(candidate)]
+            reasons[candidate.ref] = _beaten(candidate, same) or _below(candidate, listed)
+    return {ref: reason for ref, reason in reasons.items() if reason}
+
+
+def lone_warning(profile: Profile, candidates: Sequence[Candidate]) -> str | None:
+    """A warning if the only candidate is one that would not have been taken had there been others."""
+    if len(candidates) != 1:
+        return None
+    only = candidates[0]
+    reason = _not_listed(profile, only)
+    if reason:
+        return f"{reason}; considered because it is the only candidate"
+    if not profile.base.quants and not _at_floor(only):
+        return (
+            f"{only.quant} is below the floor ({quants.FLOOR}); considered because it is the only candidate"
+        )
+    return None
+
+
+def _nothing_listed(profile: Profile, candidates: Sequence[Candidate]) -> ProfileProblem:
+    there = ", ".join(dict.fromkeys(f"{one.size or ''} {one.quant}".strip() for one in candidates))
+    key = "base.quants" if profile.base.quants else "base.sizes"
+    listed = ", ".join(profile.base.quants or profile.base.sizes or ())
+    message = f"nothing of '{profile.base.model}' is listed in the profile ({listed})"
+    return profile_problem(profile, key, message, hint=f"the base has: {there}")
+
+
+def _not_listed(profile: Profile, candidate: Candidate) -> str:
+    base = profile.base
+    if base.sizes and _label(candidate) not in {size.casefold() for size in base.sizes}:
+        return f"not listed: size {candidate.size} is not in sizes"
+    allowed = {_spelled(quant) for quant in base.quants or ()}
+    if base.quants and _spelled(candidate.quant) not in allowed:
+        return f"not listed: {candidate.quant} is not in quants"
+    return ""
+
+
+def _beaten(candidate: Candidate, same_size: Sequence[Candidate]) -> str:
+    quant = quants.get(candidate.quant)
+    if quant is None or candidate.shape.architecture in NATIVE.get(quant.name, ()):
+        return ""
+    usual = [other for other in same_size if _usual(other)]
+    if (quant.full or quant.native_only) and usual:
+        return f"not listed: {quant.name} is considered only if listed in quants, or alone"
+    better = quants.dominated_by(quant.name, [other.quant for other in same_size])
+    return f"dominated: {better} is no larger and better" if better else ""
+
+
+def _below(candidate: Candidate, others: Sequence[Candidate]) -> str:
+    if _at_floor(candidate) or not any(_at_floor(other) for other in others):
+        return ""
+    return f"below the floor: {candidate.quant} is under {quants.FLOOR}; list it in quants to allow it"
+
+
+def _at_floor(candidate: Candidate) -> bool:
+    native = candidate.shape.architecture in NATIVE.get(candidate.quant, ())
+    return native or not quants.below_floor(candidate.quant, candidate.shape.bits)
+
+
+def _usual(candidate: Candidate) -> bool:
+    quant = quants.get(candidate.quant)
+    rare = quant is not None and (quant.full or quant.native_only)
+    return not rare and _at_floor(candidate)
+
+
+def _loss(candidate: Candidate) -> float:
+    if candidate.shape.architecture in NATIVE.get(candidate.quant, ()):
+        return 0.0
+    return quants.loss(candidate.quant, candidate.shape.bits)
+
+
+def _spelled(quant: str) -> str:
+    return quants.canonical(quant) or quant.casefold()
+
+
+def _label(candidate: Candidate) -> str:
+    """What says that two candidates are of one size: their label, else their parameters to two digits."""
+    return candidate.size.casefold() if candidate.size else f"{candidate.shape.parameters:.1e}"
+
+
+def _parameters(candidate: Candidate) -> float:
+    """Parameters from the tensors, else from a label such as `7b`."""
+    match = _LABEL.fullmatch(candidate.size.casefold()) if candidate.size else None
+    said = float(match[1]) * (1e9 if match[2] == "b" else 1e6) if match else 0.0
+    return float(candidate.shape.parameters) or said

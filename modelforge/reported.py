@@ -1,0 +1,101 @@
+"""What reports and views need of the records of later stages, which they cannot import: those use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelforge.errors import ForgeError
+    from modelforge.resolve import Plan
+    from modelforge.runtimes import RuntimeInfo
+    from modelforge.smoke import SmokeReport
+
+
+class Built(Protocol):
+    """What became of a variant; `build.BuildResult` is one."""
+
+    @property
+    def variant(self) -> str:
+        """The plan's full name, `NAME:TAG`."""
+
+    @property
+    def name(self) -> str:
+        """The name it was built as."""
+
+    @property
+    def status(self) -> str:
+        """built, unchanged, failed, smoke-failed or refused."""
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided."""
+
+    @property
+    def runtime(self) -> RuntimeInfo | None:
+        """Where; None if it never came to that."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """plan, content and manifest."""
+
+    @property
+    def smoke(self) -> SmokeReport | None:
+        """How its tests went; None if they were not run."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """resolve, create, smoke, promote."""
+
+    @property
+    def error(self) -> ForgeError | None:
+        """What stopped it."""
+
+
+class Finding(Protocol):
+    """What the doctor found."""
+
+    @property
+    def good(self) -> bool:
+        """Whether all is well with it."""
+
+    @property
+    def text(self) -> str:
+        """What it is, in a line."""
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do, where it is not well."""
+
+
+class Changed(Protocol):
+    """What a build would do; `pipeline.Change` is one."""
+
+    @property
+    def name(self) -> str:
+        """The model's full name."""
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether something stands under the name."""
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """How it differs, in words."""
+
+
+class Written(Protocol):
+    """A file that `init` wrote; `scaffold.NewFile` is one."""
+
+    @property
+    def path(self) -> str:
+        """Below the project's root."""
+
+    @property
+    def purpose(self) -> str:
+        """What it is for."""

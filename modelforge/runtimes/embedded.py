@@ -1,0 +1,350 @@
+"""The runtime without a server: models are written into Ollama's store, and answer through llama.cpp in a child."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from modelforge import chat_templates, names
+from modelforge.bases import LocalFile
+from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
+from modelforge.events import Progress, Step
+from modelforge.gguf import read_header
+from modelforge.runtimes import BrokenModel, RuntimeInfo, Turn, recipe
+from modelforge.runtimes.blobs import refusals
+from modelforge.runtimes.llama import Llama, Loading
+from modelforge.runtimes.standing import differences
+from modelforge.runtimes.store import Store
+from modelforge.units import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from modelforge.chat_templates import Choice
+    from modelforge.events import Emit
+    from modelforge.filehash import Hashes
+    from modelforge.gguf import Header
+    from modelforge.render import Rendered, Request
+    from modelforge.runtimes import (
+        ChatReply,
+        ChatRequest,
+        Entry,
+        ParameterValue,
+        Placement,
+        Standing,
+    )
+    from modelforge.runtimes.blobs import Added
+    from modelforge.runtimes.recipe import Part, Recipe
+    from modelforge.runtimes.store import Manifest
+
+_DEFAULT_CONTEXT = 4096
+_RANDOM_SEED = 0xFFFF_FFFF
+_OLLAMA_DEFAULTS: dict[str, ParameterValue] = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_last_n": 64,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "num_keep": 4,
+    "num_predict": -1,
+    "seed": -1,
+}
+"""What Ollama sets where nobody says anything (api/types.go, v0.32.15); llama.cpp's own differ."""
+_LOADING = frozenset({"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"})
+_THEIRS = {"num_keep": "n_keep", "num_predict": "n_predict"}
+_HOW = {"link": "hard link to", "reflink": "shared blocks of", "copy": "copied from", "there": ""}
+
+
+def open_store(
+    root: Path,
+    *,
+    link: bool,
+    hashes: Hashes,
+    lock: Callable[[], AbstractContextManager[None]],
+    python: str,
+    environment: Mapping[str, str],
+    scratch: Path,
+) -> EmbeddedRuntime:
+    """The runtime over a store folder, which need not be there yet.
+
+    Args:
+        root: Ollama's store: the folder of `blobs` and `manifests`.
+        link: weights become hard links where the file system can.
+        hashes: digests of files that were hashed before.
+        lock: held for each write to the store.
+        python: the interpreter for the child process.
+        environment: the child's.
+        scratch: a folder for the child's log; made when it is needed.
+    """
+    llama = Llama(python=python, environment=environment, scratch=scratch)
+    return EmbeddedRuntime(Store(root), llama, hashes=hashes, lock=lock, link=link)
+
+
+class EmbeddedRuntime:
+    """The Runtime protocol over a store and llama.cpp."""
+
+    def __init__(
+        self,
+        store: Store,
+        llama: Llama,
+        *,
+        hashes: Hashes,
+        lock: Callable[[], AbstractContextManager[None]],
+        link: bool,
+    ) -> None:
+        self.store = store
+        self._llama = llama
+        self._hashes = hashes
+        self._lock = lock
+        self._link = link
+
+    @cached_property
+    def info(self) -> RuntimeInfo:
+        """Kind, version of llama.cpp's wrapper ("" where it is not installed), store folder."""
+        from importlib import metadata  # noqa: PLC0415 (slow to import)
+
+        try:
+            version = metadata.version("xllamacpp")
+        except metadata.PackageNotFoundError:
+            version = ""
+        return RuntimeInfo(kind="embedded", version=version, endpoint=str(self.store.root))
+
+    def served(self, base: str) -> tuple[tuple[Entry, Header], ...]:
+        """The store's models of that name, and the headers of their weights; those without are left out."""
+        wanted = names.parse(base)
+        found = []
+        for entry in self.store.entries():
+            name = names.parse(entry.name)
+            same = name.key == wanted.key if names.has_tag(base) else name.repository == wanted.repository
+            manifest = self.store.read(entry.name) if same else None
+            if manifest is not None and manifest.of("model"):
+                found.append((entry, read_header(self._weights(entry.name, manifest))))
+        return tuple(found)
+
+    def expected(self, rendered: Rendered) -> Standing | None:
+        """What a model created from `rendered` would have; None while its weights are not in the store."""
+        made, _ = self._recipe(rendered)
+        if any(
+            self.store.blobs.size(part.layer.digest) != part.layer.size for part in made.parts if part.path
+        ):
+            return None
+        return recipe.without_manifest(recipe.standing(made, self.store))
+
+    def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
+        """Writes blobs, then the manifest; reads it back and compares."""
+        made, warning = self._recipe(rendered)
+        if warning:
+            emit(Step(stage="create", text=warning, kind="warning"))
+        with self._lock():
+            with refusals(self.store.root):
+                self.store.blobs.sweep()
+            for part in (*made.parts, made.config):
+                self._put(part, emit)
+            self.store.write(name, made.config.layer, made.layers)
+        wanted, found = recipe.standing(made, self.store), self.show(name)
+        wrong = differences(wanted, found) if found else ("nothing stands there",)
+        if found is None or wrong:
+            raise BuildFailed(
+                f"{name} is not what was written: {'; '.join(wrong)}", hint="is somebody else at the store?"
+            )
+        return found
+
+    def show(self, name: str) -> Standing | None:
+        """What stands under `name`."""
+        manifest = self.store.read(name)
+        if manifest is None:
+            return None
+        for layer in manifest.layers:
+            if self.store.blobs.size(layer.digest) != layer.size:
+                raise BrokenModel(
+                    f"{name} cannot be read: its {layer.kind} {layer.digest[:19]} is missing or cut",
+                    hint="build it again, or delete it",
+                )
+        return recipe.read(manifest, self.store.text)
+
+    def chat(
+        self, name: str, request: ChatRequest, on_text: Callable[[str], None] | None = None
+    ) -> ChatReply:
+        """One answer. The conversation is put together as Ollama does it, and rendered by the GGUF's own template."""
+        manifest, standing = self.store.read(name), self.show(name)
+        if manifest is None or standing is None:
+            raise SmokeFailed(f"there is no model {name} in {self.store.root}")
+        model = self._weights(name, manifest)
+        self._check_template(standing, model)
+        options = {**_OLLAMA_DEFAULTS, **standing.parameters, **request.options}
+        seconds = self._llama.load(self._loading(manifest, model, options))
+        return self._llama.chat(
+            _body(standing, request, options), on_text or (lambda _text: None), load_seconds=seconds
+        )
+
+    def copy(self, source: str, destination: str) -> None:
+        """Gives the model another name."""
+        with self._lock():
+            self.store.copy(source, destination)
+
+    def delete(self, name: str) -> None:
+        """Removes a name, and the blobs that nothing else needs."""
+        with self._lock():
+            self.store.delete(name)
+
+    def list(self) -> tuple[Entry, ...]:
+        """All models of the store."""
+        return self.store.entries()
+
+    def placement(self, name: str) -> Placement | None:
+        """Where the model lies, if it is the one that is loaded."""
+        loaded, manifest = self._llama.loaded, self.store.read(name)
+        if loaded is None or manifest is None or loaded.model != str(self._weights(name, manifest)):
+            return None
+        return self._llama.placement()
+
+    def unload(self, name: str) -> None:
+        """Ends llama.cpp, whatever it has loaded; there is only one model at a time."""
+        del name
+        self._llama.close()
+
+    def close(self) -> None:
+        """Ends llama.cpp."""
+        self._llama.close()
+
+    def _recipe(self, rendered: Rendered) -> tuple[Recipe, str]:
+        """What to write, and a warning where the chat format is unknown ("" else)."""
+        source, request = rendered.base.source, rendered.request
+        adapters = [self._adapter(path) for path in request.adapters]
+        if not isinstance(source, LocalFile):
+            base = self.store.read(source.name)
+            if base is None or source.digest not in {"", base.digest}:
+                raise BuildFailed(
+                    f"{source.name} changed since the plan was made", hint="run the same command again"
+                )
+            return recipe.from_model(base, self.store, request, adapters), ""
+        header = read_header(source.path)
+        weights = recipe.file_part("model", source.path, self._hashes.sha256(source.path), header.file_bytes)
+        choice, warning = _chat_format(source.path, header, request)
+        defaults = (
+            recipe.Defaults(template=choice.template, stop=choice.stop) if choice else recipe.Defaults()
+        )
+        return recipe.from_file(weights, header, request, adapters, defaults), warning
+
+    def _adapter(self, path: Path) -> Part:
+        header = read_header(path)
+        if header.metadata.get("general.type") != "adapter":
+            message = "no adapter: its general.type is not 'adapter'"
+            hint = "convert it with llama.cpp's convert_lora_to_gguf.py"
+            raise BaseProblem(
+                problems=[Problem(message=message, kind=BaseProblem.kind, file=str(path), hint=hint)]
+            )
+        return recipe.file_part("adapter", path, self._hashes.sha256(path), header.file_bytes)
+
+    def _put(self, part: Part, emit: Emit) -> None:
+        blobs, layer = self.store.blobs, part.layer
+        if part.data is not None:
+            blobs.add_bytes(part.data)
+        elif part.path is not None:
+            self._import(part, part.path, emit)
+        elif blobs.size(layer.digest) != layer.size:
+            raise BuildFailed(
+                f"the base's {layer.kind} {layer.digest[:19]} is missing or cut",
+                hint="pull or build it again",
+            )
+        else:
+            with refusals(self.store.root):
+                os.utime(blobs.path(layer.digest))
+
+    def _import(self, part: Part, path: Path, emit: Emit) -> None:
+        def told(done: int, whole: int) -> None:
+            emit(Progress(stage="import", text=path.name, done=done, total=whole))
+
+        added = self.store.blobs.add_file(path, digest=part.layer.digest, link=self._link, told=told)
+        if added.how != "there":
+            emit(Step(stage="import", text=_imported(added, path)))
+
+    def _weights(self, name: str, manifest: Manifest) -> Path:
+        layers = manifest.of("model")
+        if not layers:
+            raise SmokeFailed(f"{name} has no GGUF weights in this store")
+        return self.store.blobs.path(layers[-1].digest)
+
+    def _loading(self, manifest: Manifest, model: Path, options: Mapping[str, ParameterValue]) -> Loading:
+        chosen: dict[str, Any] = {key: options[key] for key in _LOADING if key in options}
+        adapters = tuple(str(self.store.blobs.path(layer.digest)) for layer in manifest.of("adapter"))
+        return Loading(**{"num_ctx": _DEFAULT_CONTEXT, **chosen, "model": str(model), "adapters": adapters})
+
+    def _check_template(self, standing: Standing, model: Path) -> None:
+        """Ollama's Go templates cannot be rendered here: the model's own Jinja must say the same.
+
+        Raises:
+            SmokeFailed: it cannot be known to.
+        """
+        if not standing.template or chat_templates.is_imported(standing.template):
+            return
+        choice, _ = _choice(model, read_header(model))
+        if choice is None or choice.template != standing.template:
+            raise SmokeFailed(
+                "the model has a chat template in Go's language, which only an Ollama server can render",
+                hint="test it there (--runtime ollama), or leave the template out: the GGUF's own is used then",
+            )
+
+
+def _chat_format(path: Path, header: Header, request: Request) -> tuple[Choice | None, str]:
+    """The Go template that a model from a file needs, unless the profile says how to chat."""
+    if request.template or request.renderer or recipe.has_own_format(header):
+        return None, ""
+    choice, why = _choice(path, header)
+    if choice is None:
+        why += ": no Go template was added; Ollama before 0.30 sends it the bare prompt (chat_template_file helps)"
+    return choice, why
+
+
+def _choice(path: Path, header: Header) -> tuple[Choice | None, str]:
+    """The format of a GGUF, or None and why."""
+    jinja = header.metadata.get("tokenizer.chat_template")
+    if not isinstance(jinja, str) or not jinja.strip():
+        return None, f"{path.name} brings no chat template"
+    choice = chat_templates.choose(jinja, chat_templates.end_token(path, header))
+    return choice, "" if choice else f"the chat format of {path.name} is unknown"
+
+
+def _imported(added: Added, path: Path) -> str:
+    return f"{size_text(added.size)}, {_HOW[added.how]} {path.name}"
+
+
+def _body(standing: Standing, request: ChatRequest, options: Mapping[str, ParameterValue]) -> dict[str, Any]:
+    """A request of llama.cpp's chat completions."""
+    body: dict[str, Any] = {
+        _THEIRS.get(key, key): list(value) if isinstance(value, tuple) else value
+        for key, value in options.items()
+        if key not in _LOADING
+    }
+    if isinstance(body["seed"], int) and body["seed"] < 0:
+        body["seed"] = _RANDOM_SEED
+    turns = conversation(standing, request.messages)
+    body |= {
+        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "cache_prompt": False,
+    }
+    if request.tools:
+        body["tools"] = [dict(tool) for tool in request.tools]
+    if request.format == "json":
+        body["response_format"] = {"type": "json_object"}
+    elif request.format is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(request.format)}}
+    return body
+
+
+def conversation(standing: Standing, asked: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """Model and request together, as Ollama does it (server/routes.go, v0.32.15).
+
+    The model's messages come first; its system prompt before them, unless the request begins with its own.
+    """
+    turns = (*standing.messages, *asked)
+    if standing.system and not (asked and asked[0].role == "system"):
+        return (Turn(role="system", content=standing.system), *turns)
+    return turns

@@ -1,0 +1,426 @@
+"""The `ollama` runtime: a server on this machine or any other, over its API or its own command.
+
+Writes go one at a time behind the lock that `connect` is given; every one is read back. What holds when the
+server dies in between is `build`'s, not ours.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from modelforge import names
+from modelforge.bases import LocalFile
+from modelforge.errors import BuildFailed, SmokeFailed
+from modelforge.events import Progress
+from modelforge.http import CutOff, HttpClient
+from modelforge.runtimes import BrokenModel, Placement, RuntimeInfo, ollama_cli
+from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused, patiently
+from modelforge.runtimes.ollama_chat import chat_body, read_reply
+from modelforge.runtimes.ollama_errors import hint_for, reading, writing
+from modelforge.runtimes.ollama_probe import version_key, version_of
+from modelforge.runtimes.ollama_request import check_sendable, request_body
+from modelforge.runtimes.ollama_show import header_of, needs_verbose, standing_of
+from modelforge.runtimes.ollama_stub import create_stub
+from modelforge.runtimes.ollama_weights import (
+    ADAPTER_FILE,
+    Upload,
+    import_name,
+    local_store,
+    send_adapter,
+    send_weights,
+)
+from modelforge.runtimes.standing import differences, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from modelforge.bases import Candidate
+    from modelforge.events import Emit
+    from modelforge.filehash import Hashes
+    from modelforge.gguf import Header
+    from modelforge.http import Timeouts, Transport
+    from modelforge.render import Rendered, Request
+    from modelforge.runtimes import ChatReply, ChatRequest, Entry, RuntimeKind, Standing
+    from modelforge.runtimes.ollama_host import Host
+
+Via: TypeAlias = Literal["api", "cli"]
+Lock: TypeAlias = "Callable[[], AbstractContextManager[object]]"
+
+_UNLOAD_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """The server that was found: where, and its version (comparable; a plain build's 0.0.0 is the newest)."""
+
+    host: Host
+    version: tuple[int, ...]
+    timeouts: Timeouts
+
+
+def connect(
+    host: Host,
+    *,
+    timeouts: Timeouts,
+    via: Via,
+    lock: Lock,
+    hashes: Hashes,
+    environment: Mapping[str, str],
+    kind: RuntimeKind = "ollama",
+    transport: Transport | None = None,
+) -> OllamaRuntime:
+    """The runtime of a server that answers.
+
+    Args:
+        host: where it is.
+        timeouts: how long to wait for what.
+        via: create over the API, or by the `ollama` command.
+        lock: held around every write, so that writes to one server go one at a time.
+        hashes: digests of local files.
+        environment: for the `ollama` command.
+        kind: what the runtime calls itself.
+        transport: takes the place of the network in tests.
+
+    Raises:
+        Unreachable: nothing answers, what answers is no Ollama, or one that is too old.
+    """
+    http = HttpClient(host.url, timeouts=timeouts, direct=host.loopback, transport=transport)
+    api = OllamaApi(http, timeouts)
+    try:
+        version = version_of(api, host)
+    except BaseException:
+        api.close()
+        raise
+    return OllamaRuntime(
+        info=RuntimeInfo(kind=kind, version=version, endpoint=host.display),
+        server=Server(host=host, version=version_key(version), timeouts=timeouts),
+        api=api,
+        via=via,
+        lock=lock,
+        hashes=hashes,
+        environment=environment,
+    )
+
+
+class OllamaRuntime:
+    """A server that answers. Made by `connect`."""
+
+    def __init__(
+        self,
+        *,
+        info: RuntimeInfo,
+        server: Server,
+        api: OllamaApi,
+        via: Via,
+        lock: Lock,
+        hashes: Hashes,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._info = info
+        self._server = server
+        self._api = api
+        self._via = via
+        self._lock = lock
+        self._hashes = hashes
+        self._environment = environment
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """Kind, version, endpoint."""
+        return self._info
+
+    def served(self, base: str) -> tuple[tuple[Entry, Header], ...]:
+        """The models whose name is `base` (any tag, or just that one if it has a tag) and their headers."""
+        names.parse(base)
+        same = names.key if names.has_tag(base) else names.repository
+        with self._reading():
+            found = [entry for entry in self._api.tags() if same(entry.name) == same(base)]
+            return tuple((entry, self._header(entry)) for entry in found)
+
+    def expected(self, rendered: Rendered) -> Standing | None:
+        """What a model created from `rendered` would have; None if its weights are not here, or cannot be read.
+
+        Raises:
+            UsageProblem: it has something that cannot be asked of Ollama.
+        """
+        check_sendable(rendered.request)
+        base = self._readable(self._base_name(rendered.base))
+        if base is None:
+            return None
+        return merged(base, rendered.request, [self._digest(path) for path in rendered.request.adapters])
+
+    def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
+        """Makes the model under `name`, its weights first if need be, reads it back and compares.
+
+        Raises:
+            UsageProblem: it has something that cannot be asked of Ollama.
+            BaseProblem: its weights or adapters are no sound files.
+            BuildFailed: it could not be made, or what stands there is not what was asked for.
+        """
+        check_sendable(rendered.request)
+        names.parse(name)
+        if self._via == "cli":
+            ollama_cli.refuse_losses(rendered)
+        with self._writing(f"create {name}"):
+            base = self._bring_base(rendered.base, emit)
+            adapters = [Upload(path=path, digest=self._digest(path)) for path in rendered.request.adapters]
+            wanted = merged(base[1], rendered.request, [upload.digest for upload in adapters])
+            if self._via == "cli":
+                self._run_command(rendered.request, from_=base[0], name=name)
+            else:
+                self._make(rendered.request, adapters, from_=base[0], name=name, emit=emit)
+            found = self._look(name, fresh=True)
+        return self._checked(name, wanted, found)
+
+    def show(self, name: str) -> Standing | None:
+        """What stands under `name`; None if nothing.
+
+        Raises:
+            BrokenModel: something that cannot be read.
+        """
+        return self._look(name)
+
+    def chat(
+        self, name: str, request: ChatRequest, on_text: Callable[[str], None] | None = None
+    ) -> ChatReply:
+        """One answer, its text handed to `on_text` piece by piece as it comes.
+
+        Raises:
+            SmokeFailed: the model cannot be loaded, or stopped answering.
+        """
+        try:
+            thinks = "thinking" in (self._api.show(name).get("capabilities") or ())
+            body = chat_body(name, request, thinks=thinks)
+            return patiently(lambda: read_reply(self._api.chat(body), on_text, time.perf_counter))
+        except Refused as refused:
+            raise SmokeFailed(
+                f"{name} does not answer: {refused.words}", hint=hint_for(refused.words)
+            ) from refused
+        except UnicodeEncodeError as error:
+            raise SmokeFailed(f"the question is no text that UTF-8 can carry: {error}") from error
+        except CutOff as error:
+            hint = "look at the server's log; a model may need longer to load than the timeout allows"
+            raise SmokeFailed(f"{name} does not answer: {error.reason}", hint=hint) from error
+
+    def copy(self, source: str, destination: str) -> None:
+        """Gives the model another name, over what stood there, and makes sure that the name has it.
+
+        Raises:
+            BrokenModel: the source is there but cannot be read: a copy would be as broken.
+            BuildFailed: there is no such source, or the copy failed.
+        """
+        names.parse(destination)
+        with self._writing(f"copy {source} to {destination}"):
+            if self._look(source, fresh=True) is None:
+                raise BuildFailed(f"there is no {source} on {self._info.endpoint} to be copied")
+            self._api.copy(source, destination)
+            wanted, found = self._entry(source), self._entry(destination)
+            if wanted is None or found is None or wanted.digest != found.digest:
+                self._api.copy(source, destination)
+                found = self._entry(destination)
+            if found is None or (wanted is not None and wanted.digest != found.digest):
+                raise BuildFailed(
+                    f"{destination} does not have what {source} has after the copy",
+                    hint="is another program writing to that server?",
+                )
+
+    def delete(self, name: str) -> None:
+        """Removes a name, broken ones too; no error if it is not there."""
+        with self._writing(f"delete {name}"):
+            try:
+                self._delete(name)
+            except Refused as refused:
+                if not refused.unreadable:
+                    raise
+                self._mend(name)
+                self._delete(name)
+
+    def list(self) -> tuple[Entry, ...]:
+        """All models that can be read, our own included."""
+        with self._reading():
+            return self._api.tags()
+
+    def placement(self, name: str) -> Placement | None:
+        """Where the model lies now; None if it is not loaded."""
+        with self._reading():
+            loaded = self._loaded(name)
+            if len(loaded) > 1:  # an old version of the name may still be there
+                entry = self._entry(name)
+                digest = entry.digest.removeprefix("sha256:") if entry else ""
+                loaded = tuple(one for one in loaded if one.get("digest") == digest) or loaded
+            if not loaded:
+                return None
+            return Placement(
+                bytes=int(loaded[-1].get("size") or 0), vram=int(loaded[-1].get("size_vram") or 0)
+            )
+
+    def unload(self, name: str) -> None:
+        """Takes the model out of memory; no error if it is not loaded."""
+        with self._reading():
+            try:
+                self._api.unload(name)
+            except Refused as refused:
+                if refused.status == NOT_FOUND or refused.unreadable:
+                    return
+                raise
+            for pause in _UNLOAD_PAUSES:
+                if not self._loaded(name):
+                    return
+                time.sleep(pause)
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        self._api.close()
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def _look(self, name: str, *, fresh: bool = False) -> Standing | None:
+        """`show`; `fresh` has the server read every blob again but the weights, which are asked for anyway."""
+        with self._reading():
+            entry = self._entry(name)
+            try:
+                shown = self._api.show(name, fresh=fresh)
+            except Refused as refused:
+                if refused.status == NOT_FOUND and entry is None:
+                    return None
+                if refused.unreadable or refused.status == NOT_FOUND:
+                    raise self._broken(name, refused.words) from refused
+                raise
+            entry = entry or self._entry(name)
+            standing = standing_of(shown, entry.digest if entry else "")
+            for digest in standing.weights:
+                if not self._api.has_blob(digest):
+                    raise self._broken(name, f"its weights {digest[:19]}… are gone")
+            return standing
+
+    def _broken(self, name: str, reason: str) -> BrokenModel:
+        return BrokenModel(
+            f"{name} on {self._info.endpoint} cannot be read ({reason})",
+            hint="build it again, or restore it: modelforge rollback",
+        )
+
+    def _entry(self, name: str) -> Entry | None:
+        return next((one for one in self._api.tags() if names.same(one.name, name)), None)
+
+    def _loaded(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        return tuple(one for one in self._api.running() if names.same(one["name"], name))
+
+    def _digest(self, path: Path) -> str:
+        return self._hashes.sha256(path)
+
+    def _base_name(self, base: Candidate) -> str:
+        if isinstance(base.source, LocalFile):
+            return import_name(self._digest(base.source.path))
+        return base.source.name
+
+    def _readable(self, name: str, *, fresh: bool = False) -> Standing | None:
+        try:
+            return self._look(name, fresh=fresh)
+        except BrokenModel:
+            return None
+
+    def _header(self, entry: Entry) -> Header:
+        shown = self._api.show(entry.name)
+        if needs_verbose(shown):
+            shown = self._api.show(entry.name, verbose=True)
+        return header_of(shown, entry.bytes)
+
+    # -- writing, under the lock ----------------------------------------------------------------------------
+
+    def _bring_base(self, base: Candidate, emit: Emit) -> tuple[str, Standing]:
+        """The base's name in the server's own spelling, which `from` insists on, and what it has."""
+        if isinstance(base.source, LocalFile):
+            return self._bring_weights(base.source, emit)
+        entry = self._entry(base.source.name)
+        standing = self._look(entry.name, fresh=True) if entry else None
+        if entry is None or standing is None:
+            raise BuildFailed(
+                f"the base {base.source.name} is not on {self._info.endpoint}",
+                hint=f"ollama pull {base.source.name}",
+            )
+        return entry.name, standing
+
+    def _bring_weights(self, file: LocalFile, emit: Emit) -> tuple[str, Standing]:
+        def progress(done: int) -> None:
+            emit(Progress(stage="import", text=f"reading {file.path.name}", done=done, total=file.bytes))
+
+        upload = Upload(path=file.path, digest=self._hashes.sha256(file.path, progress))
+        name = import_name(upload.digest)
+        standing = self._readable(name, fresh=True)
+        if standing is None:
+            send_weights(self._api, upload, version=self._server.version, store=self._store(), emit=emit)
+            standing = self._look(name, fresh=True)
+        if standing is None:
+            raise BuildFailed(f"{file.path.name} was imported, but {name} is not there")
+        return name, standing
+
+    def _store(self) -> Path | None:
+        """The server's store folder, where a listed model proves that it is on this machine."""
+        listed = self._api.tags() if self._server.host.loopback else ()
+        try:
+            return local_store(self._api.show(listed[0].name)) if listed else None
+        except Refused:
+            return None
+
+    def _make(
+        self, request: Request, adapters: Sequence[Upload], *, from_: str, name: str, emit: Emit
+    ) -> None:
+        """One create; one more for each adapter but the last, as a server takes only one at a time."""
+        for upload in adapters:
+            send_adapter(self._api, upload, emit)
+        for upload in adapters[:-1]:
+            self._api.create({"model": name, "from": from_, "adapters": {ADAPTER_FILE: upload.digest}})
+            from_ = name
+        body: dict[str, Any] = {"model": name, "from": from_, **request_body(request)}
+        if adapters:
+            body["adapters"] = {ADAPTER_FILE: adapters[-1].digest}
+        self._api.create(body)
+
+    def _run_command(self, request: Request, *, from_: str, name: str) -> None:
+        ollama_cli.create(
+            request,
+            from_=from_,
+            name=name,
+            host=self._server.host,
+            environment=self._environment,
+            seconds=self._server.timeouts.load,
+        )
+
+    def _checked(self, name: str, wanted: Standing, found: Standing | None) -> Standing:
+        if found is None:
+            raise BuildFailed(f"{name} is not on {self._info.endpoint} after its create")
+        said = differences(wanted, found)
+        if said:
+            raise BuildFailed(
+                f"{self._info.endpoint} did not make {name} as it was asked to: {'; '.join(said)}",
+                hint="is another program writing to that server? if not, this is a bug: report it",
+            )
+        return found
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._api.delete(name)
+        except Refused as refused:
+            if refused.status != NOT_FOUND:
+                raise
+
+    def _mend(self, name: str) -> None:
+        """Makes a broken name readable, so that the server can delete it: a sound manifest over it."""
+        sound = next(iter(self._api.tags()), None)
+        if sound is not None:
+            self._api.copy(sound.name, name)
+        else:
+            create_stub(self._api, name)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self._info.endpoint)
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        with self._lock(), writing(self._info.endpoint, what):
+            yield

@@ -1,0 +1,130 @@
+"""Local weights on a server: sent and imported once for each content, under a name of our own.
+
+Every variant is then created FROM that import. Before a byte is sent: the GGUF header is read (a hostile one
+makes a whole 0.24 server panic), the server is asked whether it has the blob (it would not read it), and the
+disk is looked at where the server's store is on this machine.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelforge.errors import BaseProblem, BuildFailed, Problem
+from modelforge.events import Progress, Step
+from modelforge.gguf import read_header
+from modelforge.http import CutOff, NoAnswer
+from modelforge.runtimes import WEIGHTS
+from modelforge.units import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelforge.events import Emit
+    from modelforge.runtimes.ollama_api import OllamaApi
+
+FILE = "weights.gguf"
+ADAPTER_FILE = "adapter.gguf"
+_REWRITING = (0, 30)
+_STORE = re.compile(r"^FROM (?P<folder>.+)[/\\]blobs[/\\](?P<blob>sha256-[0-9a-f]{64})$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """A file on its way to a server. `digest` is `sha256:<hex>` of its bytes."""
+
+    path: Path
+    digest: str
+
+
+def import_name(digest: str) -> str:
+    """The name that a file with this digest (`sha256:<hex>`) is imported under."""
+    return f"{WEIGHTS}:{digest.removeprefix('sha256:')[:32]}"
+
+
+def send_weights(
+    api: OllamaApi, upload: Upload, *, version: tuple[int, ...], store: Path | None, emit: Emit
+) -> None:
+    """Sends a model's file and creates the import from it. May raise the API's `Refused`, and `CutOff`.
+
+    Args:
+        api: the server.
+        upload: the file.
+        version: the server's, for how much disk it takes.
+        store: its store folder, where that is on this machine.
+        emit: hears how far it is.
+
+    Raises:
+        BaseProblem: the file is no model that can be served.
+        BuildFailed: the disk is too small.
+    """
+    if read_header(upload.path).metadata.get("general.type") == "adapter":
+        raise _problem(upload.path, "is an adapter, not a model", "put it under adapters, over its base")
+    there = api.has_blob(upload.digest)
+    _check_room(upload.path, there=there, version=version, store=store)
+    if not there:
+        send_blob(api, upload, emit)
+    emit(Step(stage="import", text=f"{upload.path.name}: the server reads it"))
+    api.create({"model": import_name(upload.digest), "files": {FILE: upload.digest}})
+
+
+def send_adapter(api: OllamaApi, upload: Upload, emit: Emit) -> None:
+    """Sends an adapter, unless the server has it.
+
+    Raises:
+        BaseProblem: it is none; Ollama would take a plain model in silence, as a second one.
+    """
+    if read_header(upload.path).metadata.get("general.type") != "adapter":
+        hint = "its general.type must be 'adapter': convert it with llama.cpp's convert_lora_to_gguf.py"
+        raise _problem(upload.path, "is no GGUF adapter", hint)
+    if not api.has_blob(upload.digest):
+        send_blob(api, upload, emit)
+
+
+def send_blob(api: OllamaApi, upload: Upload, emit: Emit) -> None:
+    """Sends a file. A connection that breaks because the server has it by now is no error."""
+    total = upload.path.stat().st_size
+
+    def progress(done: int) -> None:
+        emit(Progress(stage="import", text=upload.path.name, done=done, total=total))
+
+    try:
+        api.upload(upload.digest, upload.path, progress)
+    except CutOff as broken:
+        try:
+            there = api.has_blob(upload.digest)
+        except NoAnswer:
+            raise broken from None
+        if not there:
+            raise
+
+
+def local_store(show: Mapping[str, Any]) -> Path | None:
+    """The server's store folder, if a model that it shows lies on this machine."""
+    match = _STORE.search(show.get("modelfile") or "")
+    if match is None:
+        return None
+    folder = Path(match["folder"])
+    return folder if (folder / "blobs" / match["blob"]).exists() else None
+
+
+def _check_room(path: Path, *, there: bool, version: tuple[int, ...], store: Path | None) -> None:
+    """From 0.30 on a server rewrites the file: it, a copy on the way, and the result, all at once."""
+    if store is None:
+        return
+    copies = (3 if version >= _REWRITING else 1) - there
+    needed = copies * path.stat().st_size
+    free = shutil.disk_usage(store).free
+    if free < needed:
+        raise BuildFailed(
+            f"importing {path.name} needs {size_text(needed)} in {store}, where {size_text(free)} are free",
+            hint="make room there, or set OLLAMA_MODELS of the server to a larger disk",
+        )
+
+
+def _problem(path: Path, message: str, hint: str) -> BaseProblem:
+    problem = Problem(message=f"{path.name} {message}", kind=BaseProblem.kind, file=str(path), hint=hint)
+    return BaseProblem(problems=(problem,))

@@ -1,0 +1,76 @@
+"""`init`: a project that builds at once, from what this machine has. Pure: found things in, files out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROFILE = """\
+description = "A small assistant"
+system_file = "prompts/assistant.md"
+
+[base]
+model = "{model}"
+
+[parameters]
+num_ctx = {num_ctx}
+temperature = 0.3
+{hardware}
+# Nothing takes the model's name before these pass. Write down what you would check by hand.
+[[smoke]]
+name = "answers"
+prompt = "{prompt}"
+expect = {{ regex = "\\\\w+", max_seconds = 60 }}
+"""
+
+PROMPT = "You are a helpful assistant. Answer in plain words, as short as the question allows."
+
+SETTINGS = """\
+# Everything here has a default; see the reference of modelforge.toml.
+{lines}
+"""
+
+IGNORED = ".modelforge/\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewFile:
+    """A file to write: path relative to the new project, its text, and what it is for, in one line."""
+
+    path: str
+    text: str
+    purpose: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a new project can build on: a model on the server, or GGUF files in its folder, or the demo model."""
+
+    model: str
+    training_context: int | None = None
+    demo: bool = False
+
+
+def new_project(found: Found) -> tuple[NewFile, ...]:
+    """The files of a new project, in the order in which a reader should look at them."""
+    context = min(4096, found.training_context or 4096)
+    profile = PROFILE.format(
+        model=found.model,
+        num_ctx=context,
+        hardware='\n[resolve]\nheadroom = "0B" # the demo model is a few MB\n' if found.demo else "",
+        prompt="Who are you?",
+    )
+    settings = 'runtime = "embedded"\nstore = ".modelforge/store"' if found.demo else '# runtime = "ollama"'
+    return (
+        NewFile(
+            path="profiles/assistant.toml",
+            text=profile,
+            purpose="the profile: base, prompt, parameters, tests",
+        ),
+        NewFile(path="prompts/assistant.md", text=PROMPT, purpose="its system prompt"),
+        NewFile(
+            path="modelforge.toml",
+            text=SETTINGS.format(lines=settings),
+            purpose="the project's settings; its root is here",
+        ),
+        NewFile(path=".gitignore", text=IGNORED, purpose="keeps the project's own store out of git"),
+    )

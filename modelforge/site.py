@@ -1,0 +1,45 @@
+"""Where a command works: the project, the machine's folders, and everything else that a stage may not read itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from modelforge.filehash import Hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from modelforge.events import Emit
+    from modelforge.hardware import Hardware
+    from modelforge.project import Project
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """The outside world, handed in.
+
+    `state` and `cache` are the user's folders, `home` the user's own, `now` the clock (Unix seconds), `python`
+    the interpreter for child processes, `probe` looks at this machine's hardware. `runtime_given` and `host_given`:
+    the user named them for this very command.
+    """
+
+    project: Project
+    environment: Mapping[str, str]
+    home: Path
+    state: Path
+    cache: Path
+    now: Callable[[], float]
+    python: str
+    probe: Callable[[], Hardware]
+    emit: Emit
+    runtime_given: bool = False
+    host_given: bool = False
+    via: Literal["api", "cli"] = "api"
+    link: bool = False
+
+    @property
+    def hashes(self) -> Hashes:
+        """The cache of file digests."""
+        return Hashes(self.cache / "hashes")

@@ -1,0 +1,75 @@
+"""Tokens a second, as an estimate with a range. A tie-breaker and a floor, never a promise.
+
+Making a token reads all weights that it uses, and its context, once from memory: `t = t0 + bytes / (η × bandwidth)`.
+On llama.cpp's own table of one 8B model in twenty quants this line holds within 3 % for types of 4 bits and
+more (tools/quantize/README.md: 4.42 ms + 1.986 ms for each GiB on 32 layers); `η` is the usual share of the
+bandwidth that each backend reaches in public benchmarks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelforge.buffers import buffers_of
+
+if TYPE_CHECKING:
+    from modelforge.hardware import Hardware
+    from modelforge.memory import Footprint
+    from modelforge.settings import RunSettings
+    from modelforge.shape import ModelShape
+
+REACHED = {"cuda": 0.68, "rocm": 0.55, "vulkan": 0.5, "metal": 0.65, "cpu": 0.6}
+"""Share of the bandwidth that reading weights reaches."""
+SECONDS_PER_LAYER = {"cuda": 0.0001, "rocm": 0.00012, "vulkan": 0.00014, "metal": 0.0001, "cpu": 0.00002}
+"""What a layer takes however small it is: starting its kernels."""
+EXPERTS_REACH = 0.55
+"""How much less is reached where each token reads other experts."""
+USED_CONTEXT = 2048
+"""Tokens of context at which the speed is told; less where `num_ctx` is less."""
+RANGE = 1.4
+WIDE_RANGE = 2.0
+
+
+def tokens_per_second(
+    shape: ModelShape, settings: RunSettings, hardware: Hardware, *, placed: Footprint | None = None
+) -> tuple[float, float] | None:
+    """Low and high estimate for one request alone; None where a bandwidth is not known, or nothing is generated.
+
+    `placed` tells where the layers lie; without it they are all on the accelerators. The range is a factor
+    1.4 either way, 2 with experts or with layers on the CPU.
+    """
+    if shape.encoder:
+        return None
+    off = 0.0 if placed is None or not hardware.devices else 1 - placed.on_device / placed.layers
+    fast = _bandwidth(hardware, placed)
+    slow = (hardware.system_bandwidth or 0) * REACHED["cpu"]
+    if not fast or (off and not slow):
+        return None
+    read = shape.read_cost + _context_bytes(shape, settings, hardware)
+    seconds = read * (1 - off) / fast + (read * off / slow if off else 0.0)
+    seconds /= EXPERTS_REACH if shape.experts else 1
+    seconds += len(shape.layers) * SECONDS_PER_LAYER[hardware.backend]
+    spread = WIDE_RANGE if shape.experts or off else RANGE
+    return 1 / seconds / spread, 1 / seconds * spread
+
+
+def _bandwidth(hardware: Hardware, placed: Footprint | None) -> float:
+    """Bytes a second that are reached where the layers lie; over several devices each reads its own part in turn."""
+    reached = REACHED[hardware.backend]
+    if not hardware.devices:
+        return (hardware.system_bandwidth or 0) * REACHED["cpu"]
+    rates = [device.bandwidth or 0 for device in hardware.devices]
+    if not all(rates):
+        return 0.0
+    if placed is None or len(placed.shares) != len(rates):
+        return min(rates) * reached
+    whole = sum(share.weights for share in placed.shares) or 1
+    taken = sum(share.weights / rate for share, rate in zip(placed.shares, rates, strict=True))
+    return whole / taken * reached if taken else min(rates) * reached
+
+
+def _context_bytes(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> int:
+    """KV bytes read for a token, with `USED_CONTEXT` tokens of one request in the cache."""
+    buffers = buffers_of(shape, settings, hardware)
+    full = buffers.kv(shape.groups, devices=False) // buffers.streams
+    return full * min(USED_CONTEXT, buffers.cells) // buffers.cells

@@ -1,0 +1,44 @@
+"""What would change, what changed back, and what a text cannot carry, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelforge.display import visible
+from modelforge.views.builds import result_of
+from modelforge.views.plans import pick_lines, target_line
+
+if TYPE_CHECKING:
+    from modelforge.journal import JournalEntry
+    from modelforge.render import Rendered
+    from modelforge.reported import Changed
+
+
+def dry_run_lines(change: Changed) -> list[str]:
+    """What a build would do: the pick, and how what stands differs."""
+    name = visible(change.name)
+    first, *rest = pick_lines(change.plan)
+    lines = [target_line(change.plan), f"  pick      {first}", *(f"            {line}" for line in rest)]
+    if not change.stands:
+        return [*lines, f"  create    {name} does not stand yet"]
+    if not change.differences:
+        return [*lines, f"{name} is up to date. Nothing to do."]
+    return [*lines, f"  change    {name}:", *(f"            {visible(line)}" for line in change.differences)]
+
+
+def rollback_lines(entry: JournalEntry) -> list[str]:
+    """What stands again."""
+    what = f"the {result_of(entry)}" if entry.picked else "what stood before"
+    name = visible(entry.name)
+    return [f"{name} is {what} again; what it replaced is kept.", "", f"modelforge run {name}"]
+
+
+def loss_lines(rendered: Rendered) -> list[str]:
+    """What the Modelfile's text cannot carry, for those who would give it to `ollama create`."""
+    if not rendered.losses:
+        return []
+    lines = [f"  {visible(loss.instruction)}: {visible(loss.reason)}" for loss in rendered.losses]
+    return [
+        "This text cannot carry all of it (a build sends the fields themselves and loses nothing):",
+        *lines,
+    ]

@@ -1,0 +1,301 @@
+"""Plans in words: the table of candidates, the pick, and what is lacking where nothing fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelforge.display import columns, left, right, shorten, visible
+from modelforge.units import GIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelforge.profile import Profile
+    from modelforge.resolve import Assessed, Plan, RunSettings
+
+_WIDTH = 100
+_INDENT = " " * 12
+_ABOVE, _BELOW = 4, 3
+"""Rows of the table before the pick and after it; `-v` shows all."""
+
+_HEADS = ("weights", "kv", "compute", "total", "slack", "tok/s")
+_THOUSAND = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """The unit of a table's sizes: GiB, MiB for small models, or bytes."""
+
+    name: str
+    factor: int
+
+    def text(self, size: int, *, sign: bool = False) -> str:
+        """`12.1`, `−0.8`, `+23000`: without the unit."""
+        value = size / self.factor
+        digits = 0 if self.factor == 1 or abs(value) >= _THOUSAND else 1
+        text = f"{abs(value):.{digits}f}"
+        negative = value < 0 and float(text) != 0
+        return f"{'−' if negative else '+' if sign else ''}{text}"
+
+
+_GIB, _MIB, _BYTES = Unit(name="GiB", factor=GIB), Unit(name="MiB", factor=MIB), Unit(name="bytes", factor=1)
+
+
+def resolve_lines(plans: Sequence[Plan], *, verbose: int = 0, width: int | None = _WIDTH) -> list[str]:
+    """A block for each plan, under a line with the settings wherever these change. Warnings are not in it."""
+    lines: list[str] = []
+    told = ""
+    for plan in plans:
+        heading = f"{visible(plan.profile)}: {settings_text(plan.settings)}"
+        if heading != told:
+            lines += ["", heading] if lines else [heading]
+            told = heading
+        lines += ["", *_block(plan, verbose, width)]
+    return [line.rstrip() for line in lines]
+
+
+def settings_text(settings: RunSettings) -> str:
+    """`num_ctx 16384, kv f16, 1 parallel, flash attention auto, engine 0.32, prefer quality`."""
+    default = " (default)" if settings.num_ctx_is_default else ""
+    return (
+        f"num_ctx {settings.num_ctx}{default}, kv {settings.kv_cache}, {settings.parallel} parallel, "
+        f"flash attention {settings.flash_attention}, engine {settings.engine}, prefer {settings.prefer}"
+    )
+
+
+def _block(plan: Plan, verbose: int, width: int | None) -> list[str]:
+    unit = _unit(plan.candidates, verbose)
+    shown, hidden = _shown(plan, verbose)
+    name = visible(plan.hardware.name)
+    lines = [f"{name}   {budget_text(plan)}", *_table(plan, shown, unit, None if verbose else width)]
+    if hidden:
+        lines.append(f"   … {hidden} more: -v shows all, with the reasons")
+    if verbose:
+        lines += _device_lines(plan, unit)
+    return [*lines, *_next_better(plan)]
+
+
+def _unit(candidates: Sequence[Assessed], verbose: int) -> Unit:
+    if verbose:
+        return _BYTES
+    return _GIB if max((one.bytes.total for one in candidates), default=GIB) >= GIB else _MIB
+
+
+def budget_text(plan: Plan) -> str:
+    """`budget 11.0 GiB (12.0 − 1.0)`: what a model may take; for several devices `2 × 22.5 GiB`."""
+    budgets, totals = _budgets(plan), _totals(plan)
+    if not budgets:
+        return "budget unknown"
+    unit = _unit_of(max(budgets))
+    if len(set(budgets)) > 1:
+        return "budget " + " + ".join(unit.text(budget) for budget in budgets) + f" {unit.name}"
+    kept = totals[0] - budgets[0] if totals else 0
+    parts = f" ({unit.text(totals[0])} − {unit.text(kept)})" if totals and kept > 0 else ""
+    return (
+        f"budget {f'{len(budgets)} × ' if len(budgets) > 1 else ''}{unit.text(budgets[0])} {unit.name}{parts}"
+    )
+
+
+def _unit_of(size: int) -> Unit:
+    """The unit in which a size reads well."""
+    return _GIB if abs(size) >= GIB // 10 else _MIB
+
+
+def _budgets(plan: Plan) -> list[int]:
+    """Bytes for each device; where there is no candidate to tell, what the hardware leaves."""
+    if plan.candidates:
+        return [device.budget for device in plan.candidates[0].devices]
+    return [total - plan.settings.headroom for total in _totals(plan)]
+
+
+def _totals(plan: Plan) -> list[int]:
+    """Bytes that programs can have, for each device; on a CPU target the system's."""
+    if plan.hardware.devices:
+        return [device.usable for device in plan.hardware.devices]
+    return [plan.hardware.system_memory] if plan.hardware.system_memory else []
+
+
+def _shown(plan: Plan, verbose: int) -> tuple[list[Assessed], int]:
+    """The rows to show, and how many are left out: those next to the pick tell the decision."""
+    if verbose:
+        return list(plan.candidates), 0
+    rows = [one for one in plan.candidates if one.verdict != "dropped"]
+    pick = next((index for index, one in enumerate(rows) if one.verdict == "picked"), len(rows))
+    shown = rows[max(0, pick - _ABOVE) : pick + 1 + _BELOW]
+    return shown, len(plan.candidates) - len(shown)
+
+
+def _table(plan: Plan, rows: Sequence[Assessed], unit: Unit, width: int | None) -> list[str]:
+    if not rows:
+        return ["   no candidates" if not plan.candidates else "   every candidate was dropped"]
+    labels = [
+        f" {'▸' if one.verdict == 'picked' else ' '} {label}"
+        for one, label in zip(rows, _labels(rows), strict=True)
+    ]
+    cells = [_HEADS, *(_cells(one, unit) for one in rows)]
+    wide = max(columns(label) for label in labels)
+    widths = [max(columns(row[index]) for row in cells) for index in range(len(_HEADS))]
+    lines = []
+    for label, row, tail in zip([f"   {unit.name}", *labels], cells, ["", *map(_reason, rows)], strict=True):
+        figures = "  ".join(right(text, size) for text, size in zip(row, widths, strict=True))
+        line = f"{left(label, wide)}  {figures}"
+        room = None if width is None else max(20, width - columns(line) - 3)
+        lines.append(f"{line}   {tail if room is None else shorten(tail, room)}")
+    return lines
+
+
+def _marked(one: Assessed, label: str) -> str:
+    return f" {'▸' if one.verdict == 'picked' else ' '} {label}"
+
+
+def _labels(rows: Sequence[Assessed]) -> list[str]:
+    """Size and quant; the whole reference where that would name two."""
+    short = [_short(one) for one in rows]
+    return [
+        visible(one.candidate.ref) if short.count(label) > 1 else label
+        for one, label in zip(rows, short, strict=True)
+    ]
+
+
+def _short(one: Assessed) -> str:
+    size = one.candidate.size
+    return visible(f"{size} {one.candidate.quant}" if size else one.candidate.ref)
+
+
+def _cells(one: Assessed, unit: Unit) -> tuple[str, ...]:
+    size = one.bytes
+    return (
+        unit.text(size.weights + size.projector),
+        unit.text(size.kv),
+        unit.text(size.compute),
+        ("" if one.exact else "~") + unit.text(size.total),
+        unit.text(one.slack, sign=True),
+        speed_text(one.tokens_per_second),
+    )
+
+
+def speed_text(speed: tuple[float, float] | None) -> str:
+    """`34–44`, `8.1–9.4`, or `–` where nothing is known."""
+    if speed is None:
+        return "–"
+    digits = 1 if speed[1] < 10 else 0  # noqa: PLR2004 (below ten, a tenth matters)
+    return f"{speed[0]:.{digits}f}–{speed[1]:.{digits}f}"
+
+
+def _reason(one: Assessed) -> str:
+    return visible(one.reason) or one.verdict.replace("-", " ")
+
+
+def _device_lines(plan: Plan, unit: Unit) -> list[str]:
+    one = plan.picked or next(iter(plan.candidates), None)
+    if one is None or len(one.devices) <= 1:
+        return []
+    return [
+        f"   {visible(device.name)}: needs {unit.text(device.needs)} of {unit.text(device.budget)} {unit.name}"
+        for device in one.devices
+    ]
+
+
+def _next_better(plan: Plan) -> list[str]:
+    better = plan.next_better
+    if better is None:
+        return []
+    first = "next better" if plan.picked else "nothing fits; the smallest"
+    would = f"; it would fit with {_either(better.would_fit_with)}" if better.would_fit_with else ""
+    return [f"{first}: {_name(plan, better.ref)} lacks {_size(better.lacks)}{would}"]
+
+
+def _name(plan: Plan, ref: str) -> str:
+    """Size and quant of a candidate; its whole reference where that would name two."""
+    labels = dict(zip((one.candidate.ref for one in plan.candidates), _labels(plan.candidates), strict=True))
+    return labels.get(ref, visible(ref))
+
+
+def _either(ways: Sequence[str]) -> str:
+    shown = [visible(way) for way in ways]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _size(size: int) -> str:
+    unit = _unit_of(size)
+    return f"{unit.text(size)} {unit.name}"
+
+
+def does_not_fit_lines(plan: Plan) -> list[str]:
+    """The error for a plan without a pick: what was too large, by how much, and what would help."""
+    profile, hardware = visible(plan.profile), visible(plan.hardware.name)
+    lines = [f"{profile} does not fit {hardware} ({budget_text(plan).partition(' (')[0]})."]
+    better = plan.next_better
+    smallest = next((one for one in plan.candidates if better and one.candidate.ref == better.ref), None)
+    if smallest and better:
+        needs = f"needs {_size(smallest.bytes.total)}: lacks {_size(better.lacks)}"
+        lines.append(f"  the smallest candidate, {_short(smallest)}, {needs}")
+    if better and better.would_fit_with:
+        lines.append(f"  it would fit with {', or '.join(visible(way) for way in better.would_fit_with)}")
+    if not plan.candidates:
+        lines.append("  its base has no candidates")
+    elif not smallest:
+        lines.append(f"  {_reason(plan.candidates[-1])}")
+    return lines
+
+
+def target_line(plan: Plan) -> str:
+    """`coding-assistant @ this (RTX 4090, 23.5 GiB usable of 24.0)`: the first line of a build."""
+    devices = [visible(device.name) for device in plan.hardware.devices]
+    what = devices[0] if devices else "CPU"
+    if len(devices) > 1:
+        what = f"{len(devices)} × {what}" if len(set(devices)) == 1 else ", ".join(devices)
+    usable, total = sum(_totals(plan)), sum(device.memory for device in plan.hardware.devices)
+    unit = _unit_of(usable)
+    memory = f", {unit.text(usable)} {unit.name}" if usable else ""
+    of = f" usable of {unit.text(total)}" if total > usable else ""
+    return f"{visible(plan.profile)} @ {visible(plan.hardware.name)} ({what}{memory}{of})"
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """A build's first lines: the target, the pick, why not the next better one, what the plan warns of."""
+    first, *rest = pick_lines(plan)
+    warnings = (f"warning: {visible(text)}" for text in plan.warnings)
+    return [target_line(plan), f"  {'pick':<10}{first}", *(_INDENT + line for line in (*rest, *warnings))]
+
+
+def pick_lines(plan: Plan) -> list[str]:
+    """What was picked, and why not the next better one."""
+    picked = plan.picked
+    if picked is None:
+        return [line.strip() for line in does_not_fit_lines(plan)]
+    needs = ", ".join(_need_text(device.needs, device.budget) for device in picked.devices)
+    word = {"offload": "in part on the CPU"}.get(plan.decision, plan.decision)
+    kept = plan.settings.headroom
+    free = f" ({_GIB.text(kept)} kept free)" if kept else ""
+    lines = [f"{visible(picked.candidate.ref)}   {word}: needs {needs}{free}"]
+    better = plan.next_better
+    if better:
+        would = f"; would fit with {_either(better.would_fit_with)}" if better.would_fit_with else ""
+        lacks = f"lacks {_size(better.lacks)} at num_ctx {plan.settings.num_ctx}"
+        lines.append(f"not {_name(plan, better.ref)}: {lacks}{would}")
+    return lines
+
+
+def _need_text(needs: int, budget: int) -> str:
+    unit = _unit_of(needs)
+    same = f"{unit.text(needs)} {unit.name} of {unit.text(budget)}"
+    return same if unit is _unit_of(budget) else f"{_size(needs)} of {_size(budget)}"
+
+
+def explain_lines(profile: Profile) -> list[str]:
+    """Each setting with its value and the place where it was set."""
+    rows = [(key, shorten(_value(profile, key), 40), where) for key, where in sorted(profile.origins.items())]
+    keys = max((columns(key) for key, _, _ in rows), default=0)
+    values = max((columns(value) for _, value, _ in rows), default=0)
+    return [f"  {left(key, keys)}  {left(value, values)}  {visible(where)}" for key, value, where in rows]
+
+
+def _value(profile: Profile, key: str) -> str:
+    """What stands at a dotted key; "" where the record keeps it under another name."""
+    found: object = profile
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else getattr(found, part, None)
+    return "" if found is None else str(found)
