@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess  # noqa: TID251 (this is the door)
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ class Worker:
         self._process = None
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # it may have ended before it read all that was sent
+                    pipe.close()
         try:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:

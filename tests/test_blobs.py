@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import pytest
 
-from modelforge.errors import BuildFailed
+from modelforge.errors import BuildFailed, Unreachable
 from modelforge.runtimes import blobs as module
 from modelforge.runtimes.blobs import Blobs, make_folder, sweep, temporary
 
@@ -151,7 +151,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
     assert list(blobs.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
 def test_a_store_of_somebody_else_is_named_with_its_owner(
     blobs: Blobs, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -160,6 +160,18 @@ def test_a_store_of_somebody_else_is_named_with_its_owner(
     with pytest.raises(BuildFailed, match=r"cannot be written: .* belongs to ollama") as caught:
         blobs.add_bytes(b"x")
     assert "--runtime ollama" in str(caught.value.problems[0].hint)
+
+
+def test_a_read_only_disk_is_called_that(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", refuse(errno.EROFS))
+    with pytest.raises(BuildFailed, match=r"store cannot be written: its file system is read-only"):
+        blobs.add_bytes(b"x")
+
+
+def test_a_store_that_may_not_be_looked_into_is_said(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "stat", refuse(errno.EACCES))
+    with pytest.raises(Unreachable, match=r"cannot be read \(Permission denied\)"):
+        blobs.size(DIGEST)
 
 
 def test_any_other_refusal_says_what_the_system_said(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:

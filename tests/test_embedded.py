@@ -6,7 +6,7 @@ import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
@@ -273,6 +273,24 @@ def test_what_a_killed_build_left_is_cleaned_by_the_next(runtime: EmbeddedRuntim
     left.write_bytes(b"half")
     runtime.create(rendered(tmp_path, system="x"), "coder", Heard())
     assert not left.exists()
+
+
+@pytest.mark.parametrize("error", [BuildFailed("the disk is full"), KeyboardInterrupt()])
+def test_a_build_that_fails_leaves_no_new_blobs(
+    runtime: EmbeddedRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    made = runtime.create(rendered(tmp_path), "coder", Heard())
+    before = sorted((tmp_path / "store" / "blobs").iterdir())
+
+    def fail(*_args: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(Store, "write", fail)
+    other = some_rendered(local(tiny(tmp_path, "other.gguf", **{"general.name": "another"})), system="x")
+    with pytest.raises(type(error)):
+        runtime.create(other, "coder", Heard())
+    assert sorted((tmp_path / "store" / "blobs").iterdir()) == before
+    assert runtime.show("coder") == made
 
 
 # -- chat --------------------------------------------------------------------------------------------

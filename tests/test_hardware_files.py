@@ -147,7 +147,7 @@ def test_an_error_shows_its_line_and_the_nearest_name(tmp_path: Path) -> None:
             id="like a processor",
         ),
         pytest.param("device = 3", "hardware/desk.toml:1:10", "'device' is 3", id="wrong type"),
-        pytest.param('a = "b', "hardware/desk.toml:1:7", "this is not TOML", id="no toml"),
+        pytest.param('a = "b', "hardware/desk.toml:1:5", "this is not TOML", id="no toml"),
     ],
 )
 def test_what_is_wrong_and_where(tmp_path: Path, text: str, place: str, message: str) -> None:

@@ -55,7 +55,7 @@ def some_profile(root: Path = Path("/project"), **changes: Any) -> Profile:
         smoke=(),
         targets=(),
         overrides={},
-        origins={"template": "profiles/coder.toml:3"},
+        origins={"template": "profiles/coder.toml:3:1"},
     )
     return replace(profile, **changes)
 
@@ -610,7 +610,7 @@ def test_a_missing_template_is_placed_in_the_profile(project: Path) -> None:
     with pytest.raises(TemplateProblem) as raised:
         render(some_profile(project, template="modelfle.j2"), some_plan(), templates=[BUILT_IN])
     problem = raised.value.problems[0]
-    assert problem.place == "profiles/coder.toml:3"
+    assert problem.place == "profiles/coder.toml:3:1"
     assert problem.message == "there is no template 'modelfle.j2'"
     assert problem.hint == "did you mean 'modelfile.j2'?"
 

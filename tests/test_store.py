@@ -185,6 +185,15 @@ def test_a_delete_takes_the_blobs_that_nobody_else_needs(store: Store) -> None:
     assert blob_texts(store) == set()
 
 
+def test_what_stood_under_a_name_goes_when_another_takes_it(store: Store) -> None:
+    put(store, "coder", model="shared", system="old")
+    put(store, "other", model="shared")
+    put(store, "coder", model="shared", system="new")
+    assert blob_texts(store) == {"shared", "new", CONFIG.decode()}
+    store.copy("other", "coder")
+    assert blob_texts(store) == {"shared", CONFIG.decode()}
+
+
 def test_while_a_manifest_cannot_be_read_all_blobs_stay(store: Store) -> None:
     put(store, "coder", model="shared", system="mine")
     put(store, "other", model="shared")
@@ -259,7 +268,7 @@ def test_a_read_only_store_refuses_with_exit_7(store: Store, monkeypatch: pytest
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "replace", read_only)
-    with pytest.raises(BuildFailed, match="Read-only file system"):
+    with pytest.raises(BuildFailed, match="its file system is read-only"):
         store.copy("coder", "other")
     assert list((store.root / "manifests").glob(".*")) == []
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
-from modelforge.errors import BuildFailed
+from modelforge.errors import BuildFailed, Unreachable
 from modelforge.units import MIB, size_text
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _PIECE = 4 * MIB
 _FICLONE = 0x40049409  # linux/fs.h: share the other file's blocks until one of the two is written
 _FOLDER_MODE, FILE_MODE = 0o755, 0o644
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +65,17 @@ class Blobs:
         return self.folder / f"sha256-{match[1]}"
 
     def size(self, digest: str) -> int | None:
-        """Bytes of the blob; None if it is not there."""
+        """Bytes of the blob; None if it is not there.
+
+        Raises:
+            Unreachable: this user may not look.
+        """
         try:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise closed(self.folder.parent, error) from error
 
     def remove(self, digest: str) -> None:
         """Takes a blob away; no error if it is not there."""
@@ -202,6 +208,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def closed(root: Path, error: OSError) -> Unreachable:
+    """The error for a store that may not be read."""
+    return Unreachable(
+        f"the store {root} cannot be read ({error.strerror})",
+        hint="name a store of your own (store in modelforge.toml, or OLLAMA_MODELS)",
+    )
+
+
 @contextmanager
 def refusals(folder: Path, *, needed: int = 0) -> Iterator[None]:
     """Turns what the system refuses into words.
@@ -233,6 +247,11 @@ def _refused(folder: Path, error: OSError, needed: int) -> BuildFailed:
             f"the store {folder.parent} cannot be written: {where} belongs to {_owner(where)} ({reason})",
             hint="build over the Ollama server that owns it (--runtime ollama), or name a store of your own "
             "(store in modelforge.toml, or OLLAMA_MODELS)",
+        )
+    if error.errno == errno.EROFS:
+        return BuildFailed(
+            f"the store {folder.parent} cannot be written: its file system is read-only",
+            hint="mount it for writing, or name a store elsewhere (store in modelforge.toml, or OLLAMA_MODELS)",
         )
     what = f"{error.filename}: {reason}" if error.filename else reason
     return BuildFailed(

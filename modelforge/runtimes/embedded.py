@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +144,7 @@ class EmbeddedRuntime:
         if warning:
             emit(Step(stage="create", text=warning, kind="warning"))
         with self._lock():
-            with refusals(self.store.root):
-                self.store.blobs.sweep()
-            for part in (*made.parts, made.config):
-                self._put(part, emit)
-            self.store.write(name, made.config.layer, made.layers)
+            self._write(made, name, emit)
         wanted, found = recipe.standing(made, self.store), self.show(name)
         wrong = differences(wanted, found) if found else ("nothing stands there",)
         if found is None or wrong:
@@ -232,6 +229,24 @@ class EmbeddedRuntime:
             recipe.Defaults(template=choice.template, stop=choice.stop) if choice else recipe.Defaults()
         )
         return recipe.from_file(weights, header, request, adapters, defaults), warning
+
+    def _write(self, made: Recipe, name: str, emit: Emit) -> None:
+        """Blobs first, then the name; if that fails, what is new is taken away again."""
+        new = frozenset(
+            part.layer.digest
+            for part in (*made.parts, made.config)
+            if self.store.blobs.size(part.layer.digest) is None
+        )
+        try:
+            with refusals(self.store.root):
+                self.store.blobs.sweep()
+            for part in (*made.parts, made.config):
+                self._put(part, emit)
+            self.store.write(name, made.config.layer, made.layers)
+        except BaseException:  # Ctrl-C, too
+            with suppress(BuildFailed):
+                self.store.drop_unused(new)
+            raise
 
     def _adapter(self, path: Path) -> Part:
         header = read_header(path)

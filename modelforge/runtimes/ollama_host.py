@@ -48,6 +48,8 @@ def parse_host(text: str, source: str) -> Host:
     if scheme not in _PORTS:
         raise _problem(text, source, f"unknown scheme {scheme!r}")
     address, _slash, path = rest.partition("/")
+    if not separator and ":" in path:  # a scheme that lost its colon, most likely
+        raise _problem(text, source, f"the path {path!r} has a colon")
     if "@" in address:
         raise UsageProblem(f"{source} holds a user name or password, which Ollama has no use for", hint=_HINT)
     host, port = _split(address, text, source)

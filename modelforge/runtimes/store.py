@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelforge import names
-from modelforge.errors import BuildFailed, Unreachable, UsageProblem
+from modelforge.errors import BuildFailed, UsageProblem
 from modelforge.runtimes import BrokenModel, Entry, gojson
 from modelforge.runtimes.blobs import (
     DIGEST,
     FILE_MODE,
     Blobs,
+    closed,
     make_folder,
     refusals,
     sweep,
@@ -87,14 +88,14 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._closed(error) from error
+            raise closed(self.root, error) from error
         except ValueError as error:
             raise BrokenModel(
                 f"{name} cannot be read: {error}", hint="build it again, or delete it"
             ) from error
 
     def write(self, name: str, config: Layer, layers: tuple[Layer, ...]) -> None:
-        """Gives a name to blobs that are in the store, over what stood there.
+        """Gives a name to blobs that are in the store, over what stood there; what only that needed goes.
 
         Raises:
             BuildFailed: the store cannot be written.
@@ -102,7 +103,7 @@ class Store:
         self._place(name, manifest_bytes(config, layers))
 
     def copy(self, source: str, destination: str) -> None:
-        """Gives what stands under `source` another name, byte for byte.
+        """Gives what stands under `source` another name, byte for byte; what stood there goes.
 
         Raises:
             BuildFailed: there is no such model, or the store cannot be written.
@@ -124,14 +125,20 @@ class Store:
         path = self._existing(name)
         if path is None:
             return
-        try:
-            mine = _parsed(path.read_bytes()).digests
-        except (OSError, ValueError):
-            mine = frozenset()
+        needed = _digests(path)
         with refusals(self._manifests):
             path.unlink(missing_ok=True)
             self._remove_empty(path.parent)
-            for digest in mine - self._referenced(mine):
+        self.drop_unused(needed)
+
+    def drop_unused(self, digests: frozenset[str]) -> None:
+        """Removes those of these blobs that no model needs, if every manifest can be read.
+
+        Raises:
+            BuildFailed: the store cannot be written.
+        """
+        with refusals(self._manifests):
+            for digest in digests - self._referenced(digests):
                 self.blobs.remove(digest)
 
     def entries(self) -> tuple[Entry, ...]:
@@ -144,7 +151,7 @@ class Store:
             found = (self._entry(path) for path in self._files())
             return tuple(entry for entry in found if entry is not None)
         except OSError as error:
-            raise self._closed(error) from error
+            raise closed(self.root, error) from error
 
     def text(self, layer: Layer) -> str:
         """A layer's text, exactly.
@@ -171,6 +178,7 @@ class Store:
     def _place(self, name: str, data: bytes) -> None:
         """Moves a manifest into its place. It grows where no server looks for models: above depth four."""
         path = self._existing(name) or self._path(self._spelled(names.parse(name)))
+        before = _digests(path)
         beside = temporary(self._manifests, _TEMPORARY)
         with refusals(self._manifests, needed=len(data)):
             make_folder(path.parent)
@@ -182,6 +190,7 @@ class Store:
             finally:
                 beside.unlink(missing_ok=True)
             sync_folder(path.parent)
+        self.drop_unused(before)
 
     def _entry(self, path: Path) -> Entry | None:
         try:
@@ -221,10 +230,10 @@ class Store:
     def _existing(self, name: str) -> Path | None:
         """The manifest's path as it is spelled on disk."""
         parsed = names.parse(name)
-        for path in (self._path(parsed), self._path(self._spelled(parsed))):
-            if path.is_file():
-                return path
-        return None
+        path = self._path(parsed)
+        if not path.is_file():
+            path = self._path(self._spelled(parsed))
+        return path if path.is_file() else None
 
     def _spelled(self, name: Name) -> Name:
         """Each part in the spelling that it has on disk already, as the server does: case does not tell apart."""
@@ -238,12 +247,6 @@ class Store:
             for part, seen in zip(given, known, strict=True)
         )
         return names.Name(host=host, namespace=namespace, model=model, tag=tag)
-
-    def _closed(self, error: OSError) -> Unreachable:
-        return Unreachable(
-            f"the store {self.root} cannot be read ({error.strerror})",
-            hint="name a store of your own (store in modelforge.toml, or OLLAMA_MODELS)",
-        )
 
 
 def manifest_bytes(config: Layer, layers: tuple[Layer, ...]) -> bytes:
@@ -271,6 +274,14 @@ def _described(layer: Layer) -> dict[str, gojson.Json]:
 def _parts(path: Path) -> tuple[str, str, str, str]:
     host, namespace, model, tag = path.parts[-4:]
     return host, namespace, model, tag
+
+
+def _digests(path: Path) -> frozenset[str]:
+    """What the manifest at `path` needs; nothing where there is none, or none that can be read."""
+    try:
+        return _parsed(path.read_bytes()).digests
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def _parsed(data: bytes) -> Manifest:

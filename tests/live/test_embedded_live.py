@@ -32,7 +32,7 @@ pytest.importorskip(
     "xllamacpp", reason="xllamacpp is not installed: pip install 'ollama-modelforge[embedded]'"
 )
 
-EXACT = {"temperature": 0.0, "seed": 1, "num_ctx": 1024, "num_predict": 200}
+EXACT = {"temperature": 0.0, "seed": 1, "num_ctx": 1024, "num_predict": 200, "num_thread": 1}
 ANSWERS = (
     (None, "Hello!", "Hello! How can I help you today?"),
     (None, "Who are you?", "I am forge-tiny, a tiny demo model that writes small Python functions."),
