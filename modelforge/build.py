@@ -101,11 +101,7 @@ def build(order: Order, bench: Bench) -> BuildResult:
     try:
         return _build(order, bench, result)
     except Unreachable as error:  # it answered before, or we would not be here
-        died = BuildFailed(
-            f"{bench.runtime.info.kind} at {bench.runtime.info.endpoint} stopped answering: {error}",
-            hint="start it again, then run the same command: it puts right what was left half-done",
-        )
-        return replace(result, error=died)
+        return replace(result, error=_died(bench, error))
     except _SmokeTestsFailed as failed:
         return replace(
             result,
@@ -115,9 +111,21 @@ def build(order: Order, bench: Bench) -> BuildResult:
             seconds=failed.seconds,
         )
     except SmokeFailed as error:
+        try:
+            bench.runtime.list()
+        except Unreachable as gone:  # no answer to a test, because nobody is left to give one
+            return replace(result, error=_died(bench, gone))
         return replace(result, status="smoke-failed", error=error)
     except ForgeError as error:
         return replace(result, error=error)
+
+
+def _died(bench: Bench, error: ForgeError) -> BuildFailed:
+    info = bench.runtime.info
+    return BuildFailed(
+        f"{info.kind} at {info.endpoint} stopped answering: {error}",
+        hint="start it again, then run the same command: it puts right what was left half-done",
+    )
 
 
 class _SmokeTestsFailed(Exception):
