@@ -53,8 +53,8 @@ def promote(runtime: Runtime, journal: Journal, *, staged: str, name: str, keep:
         _copy_over(runtime, source=staged, name=name, wanted=wanted, kept=kept)
         if staged.startswith(f"{STAGED}:"):
             runtime.delete(staged)
-        journal.forget(name_key(name))
         prune_kept(runtime, name, keep=keep)
+        journal.forget(name_key(name))
     except PromoteFailed:
         raise
     except ForgeError as error:  # the server refused, died, or its disk is full

@@ -281,3 +281,24 @@ def test_layers_that_are_missing_or_no_text_are_broken(store: Store) -> None:
     store.blobs.remove(layer.digest)
     with pytest.raises(BrokenModel, match="No such file"):
         store.text(layer)
+
+
+def test_blobs_of_a_killed_writer_go_with_the_next_write(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with store.at_risk(frozenset()):
+        (live,) = (tmp_path / "store" / "manifests").glob(".modelforge-blobs-*")
+        orphan = store.blobs.add_bytes(b"nobody needs this").digest
+        dead = live.with_name(live.name.replace(f"-{os.getpid()}-", "-999999999-"))
+        dead.write_text(orphan)
+    assert store.blobs.size(orphan) is not None
+    store.delete("nothing:latest")
+    assert store.blobs.size(orphan) is None
+    assert not dead.exists()
+
+
+def test_blobs_of_a_living_writer_stay(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    fresh = store.blobs.add_bytes(b"about to be named").digest
+    with store.at_risk(frozenset({fresh})):
+        store.delete("nothing:latest")
+        assert store.blobs.size(fresh) is not None

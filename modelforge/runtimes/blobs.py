@@ -185,10 +185,17 @@ def temporary(folder: Path, prefix: str) -> Path:
 
 def sweep(folder: Path, prefix: str) -> None:
     """Removes what writers on this machine left that were killed. The work of others is left alone."""
-    for path in folder.glob(f"{prefix}{_node()}-*"):
-        process = path.name.split("-")[-2]
-        if not (process.isdecimal() and _alive(int(process))):
-            path.unlink(missing_ok=True)
+    for path in of_the_dead(folder, prefix):
+        path.unlink(missing_ok=True)
+
+
+def of_the_dead(folder: Path, prefix: str) -> list[Path]:
+    """The files that `temporary` named for processes of this machine that are no more."""
+    return [
+        path
+        for path in folder.glob(f"{prefix}{_node()}-*")
+        if not ((process := path.name.split("-")[-2]).isdecimal() and _alive(int(process)))
+    ]
 
 
 def write_synced(path: Path, data: bytes) -> None:

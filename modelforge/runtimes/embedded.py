@@ -237,16 +237,17 @@ class EmbeddedRuntime:
             for part in (*made.parts, made.config)
             if self.store.blobs.size(part.layer.digest) is None
         )
-        try:
-            with refusals(self.store.root):
-                self.store.blobs.sweep()
-            for part in (*made.parts, made.config):
-                self._put(part, emit)
-            self.store.write(name, made.config.layer, made.layers)
-        except BaseException:  # Ctrl-C, too
-            with suppress(BuildFailed):
-                self.store.drop_unused(new)
-            raise
+        with refusals(self.store.root):
+            self.store.blobs.sweep()
+        with self.store.at_risk(new):
+            try:
+                for part in (*made.parts, made.config):
+                    self._put(part, emit)
+                self.store.write(name, made.config.layer, made.layers)
+            except BaseException:  # Ctrl-C, too
+                with suppress(BuildFailed):
+                    self.store.drop_unused(new)
+                raise
 
     def _adapter(self, path: Path) -> Part:
         header = read_header(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from modelforge.runtimes.blobs import (
     Blobs,
     closed,
     make_folder,
+    of_the_dead,
     refusals,
     sweep,
     sync_folder,
@@ -38,6 +40,7 @@ LAYER = "application/vnd.ollama.image."
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _TEMPORARY = ".modelforge-"
+_AT_RISK = ".modelforge-blobs-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,12 +127,13 @@ class Store:
         """
         path = self._existing(name)
         if path is None:
+            self.bury()
             return
         needed = _digests(path)
-        with refusals(self._manifests):
+        with self.at_risk(needed), refusals(self._manifests):
             path.unlink(missing_ok=True)
             self._remove_empty(path.parent)
-        self.drop_unused(needed)
+            self.drop_unused(needed)
 
     def drop_unused(self, digests: frozenset[str]) -> None:
         """Removes those of these blobs that no model needs, if every manifest can be read.
@@ -175,10 +179,44 @@ class Store:
         except ValueError as error:
             raise BrokenModel(f"the {layer.kind} {layer.digest[:19]} is no JSON: {error}") from error
 
+    @contextmanager
+    def at_risk(self, digests: frozenset[str]) -> Iterator[None]:
+        """Notes blobs that no model may need if we are killed in here: the next writer takes those away.
+
+        Raises:
+            BuildFailed: the store cannot be written.
+        """
+        self.bury()
+        note = temporary(self._manifests, _AT_RISK)
+        with refusals(self._manifests):
+            make_folder(self._manifests)
+            note.write_text("\n".join(sorted(digests)), encoding="ascii")
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
+
+    def bury(self) -> None:
+        """Takes away the blobs that killed writers of this machine noted and no model needs.
+
+        Raises:
+            BuildFailed: the store cannot be written.
+        """
+        for note in of_the_dead(self._manifests, _AT_RISK):
+            with refusals(self._manifests):
+                lines = note.read_text(encoding="ascii", errors="replace").splitlines()
+                self.drop_unused(frozenset(line for line in lines if DIGEST.fullmatch(line)))
+                note.unlink(missing_ok=True)
+
     def _place(self, name: str, data: bytes) -> None:
         """Moves a manifest into its place. It grows where no server looks for models: above depth four."""
         path = self._existing(name) or self._path(self._spelled(names.parse(name)))
         before = _digests(path)
+        with self.at_risk(before):
+            self._replace(path, data)
+            self.drop_unused(before)
+
+    def _replace(self, path: Path, data: bytes) -> None:
         beside = temporary(self._manifests, _TEMPORARY)
         with refusals(self._manifests, needed=len(data)):
             make_folder(path.parent)
@@ -190,7 +228,6 @@ class Store:
             finally:
                 beside.unlink(missing_ok=True)
             sync_folder(path.parent)
-        self.drop_unused(before)
 
     def _entry(self, path: Path) -> Entry | None:
         try:
