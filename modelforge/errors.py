@@ -6,7 +6,6 @@ class's code. One error may carry many `Problem`s: a profile with three mistakes
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
@@ -164,6 +163,8 @@ class Interrupted(ForgeError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` was probably meant to be, or None."""
+    import difflib  # noqa: PLC0415 (only where something is wrong)
+
     by_folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from modelforge.parameters import IGNORED, TYPES
+from modelforge.profile.described import description
 from modelforge.profile.schema import Base, Body, Expect, Parameters, ProfileFile, Resolve, Serve, Table
 
 
@@ -17,7 +18,7 @@ def test_the_parameters_are_ollamas() -> None:
 
 @pytest.mark.parametrize("model", [Base, Body, Expect, Parameters, ProfileFile, Resolve, Serve])
 def test_every_key_is_explained(model: type[Table]) -> None:
-    assert [name for name, field in model.model_fields.items() if not field.description] == []
+    assert [name for name in model.model_fields if not description(model, name)] == []
 
 
 def test_defaults_are_valid_and_absent_stays_absent() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -52,6 +50,8 @@ def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str
         return _show(flags, _usage(error))
     except ForgeError as error:
         if flags.debug:
+            import traceback  # noqa: PLC0415
+
             traceback.print_exc()
         return _show(flags, error)
     except Exception as error:  # noqa: BLE001 (the last place before the user)
@@ -74,6 +74,9 @@ def _usage(error: click.ClickException) -> UsageProblem:
 
 
 def _bug(error: Exception, *, debug: bool) -> InternalError:
+    import tempfile  # noqa: PLC0415 (only for bugs)
+    import traceback  # noqa: PLC0415
+
     text = "".join(traceback.format_exception(error))
     if debug:
         sys.stderr.write(text)

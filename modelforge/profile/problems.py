@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from pydantic.fields import FieldInfo
 
 from modelforge.errors import did_you_mean
+from modelforge.profile.described import description
 from modelforge.profile.document import Document
 from modelforge.profile.schema import Table
 
@@ -291,7 +292,7 @@ def _missing(fault: _Fault, locate: Locate) -> Problem:
     where = table_text(table)
     expected = expectation(fault.wanted)
     written = f"{key} = …" if expected != "a table" else f"{key} = {{ … }}" if where else f"[{key}]"
-    about = _fields(fault.owner)[key].description
+    about = description(fault.owner, key)
     return document.problem(
         table,
         f"{where} has no '{key}'" if where else f"there is no '{key}'",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -107,7 +107,34 @@ def _json_able(value: _Json) -> _Json:
     return value
 
 
+def _is_plain_schema(value: object) -> bool:
+    """Whether a schema has only the keys that most have, used well: then no library need be asked."""
+    return isinstance(value, Mapping) and all(
+        key in _PLAIN and _PLAIN[key](inner) for key, inner in value.items()
+    )
+
+
+_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+_PLAIN: Mapping[str, Callable[[Any], bool]] = {
+    "type": lambda value: isinstance(value, str) and value in _TYPES,
+    "required": lambda value: (
+        isinstance(value, list)
+        and all(isinstance(name, str) for name in value)
+        and len(set(value)) == len(value)
+    ),
+    "properties": lambda value: isinstance(value, Mapping) and all(map(_is_plain_schema, value.values())),
+    "items": _is_plain_schema,
+    "additionalProperties": lambda value: isinstance(value, bool),
+    "enum": lambda value: isinstance(value, list),
+    "const": lambda _value: True,
+    "minimum": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "maximum": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+}
+
+
 def _json_schema(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if _is_plain_schema(_json_able(value)):
+        return value
     from jsonschema.exceptions import SchemaError  # noqa: PLC0415 (slow to import, seldom used)
     from jsonschema.validators import validator_for  # noqa: PLC0415
 
@@ -153,7 +180,7 @@ Size: TypeAlias = Annotated[str, AfterValidator(_size)]
 class Table(BaseModel):
     """A TOML table: frozen, strictly typed, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     foreign: ClassVar[Mapping[str, str]] = {}
     """what to say of keys that people bring from elsewhere"""
