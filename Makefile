@@ -32,6 +32,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.quickstart: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[embedded]"
+	@$(BIN)/python -m compileall -q modelforge  # as the installer does for everything else
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python

@@ -35,7 +35,7 @@ def main() -> int:
     host = parser.parse_args().host
     with tempfile.TemporaryDirectory() as folder:
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "MODELFORGE_STATE": f"{folder}/state",
             "MODELFORGE_CACHE": f"{folder}/cache",
             "MODELFORGE_STORE": f"{folder}/store",

@@ -37,7 +37,8 @@ Status: TypeAlias = Literal["built", "unchanged", "failed", "smoke-failed", "ref
 class Order:
     """What to build. `name` is the model's full name; `here`: the plan's hardware is the runtime's machine.
 
-    `content` and `plan_digest` identify what is built (`sha256:<hex>`), `commit` the project's state.
+    `content` and `plan_digest` identify what is built (`sha256:<hex>`), `commit` the project's
+    state. `announce` is called once, before any work is done.
     """
 
     profile: Profile
@@ -47,6 +48,7 @@ class Order:
     content: str
     plan_digest: str
     commit: Callable[[], str]
+    announce: Callable[[], None]
     here: bool
     smoke: bool = True
     keep: int = 3
@@ -150,9 +152,11 @@ def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         recover(bench.runtime, bench.journal, bench.emit, own=canonical(order.name), now=bench.now())
         standing = _up_to_date(order, bench)
         if standing is None:
+            order.announce()
             return _make(order, bench, result)
         if not _tests_due(order, bench):
             return _unchanged(order, bench, result, standing)
+        order.announce()
         return _test_standing(order, bench, result, standing)
 
 

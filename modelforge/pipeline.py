@@ -72,7 +72,7 @@ def rendered(work: Work, target: Target, decided: Plan) -> Rendered:
 
 def does_not_fit(decided: Plan) -> DoesNotFit:
     """The error for a plan without a pick, with what is lacking and what would help."""
-    from modelforge.views import does_not_fit_lines  # noqa: PLC0415 (words only where they are shown)
+    from modelforge.views.plans import does_not_fit_lines  # noqa: PLC0415 (words only where they are shown)
 
     first, *rest = does_not_fit_lines(decided)
     return DoesNotFit(first, hint="\n".join(line.strip() for line in rest))
@@ -92,17 +92,23 @@ class BuildOptions:
 def build_target(
     work: Work, target: Target, options: BuildOptions, on_plan: Callable[[Plan], None]
 ) -> BuildResult:
-    """The whole way for one target. What stops it after the plan comes back in the result."""
+    """The whole way for one target. What stops it after the plan comes back in the result.
+
+    `on_plan` hears of the plan only where there is something to do.
+    """
     site = work.site
     start = site.now()
     decided = plan(work, target, use_free=options.use_free)
     name = canonical(options.name or decided.variant)
     if decided.picked is None:
         return _refused(decided, name)
-    on_plan(decided)
     made = rendered(work, target, decided)
-    for warning in made.warnings:
-        site.emit(Step(stage="pick", text=warning, kind="warning"))
+
+    def announce() -> None:
+        on_plan(decided)
+        for warning in made.warnings:
+            site.emit(Step(stage="pick", text=warning, kind="warning"))
+
     resolved = site.now() - start
     runtime = work.runtime()
     order = Order(
@@ -113,6 +119,7 @@ def build_target(
         content=content_of(site, made),
         plan_digest=plan_digest(decided),
         commit=lambda: commit_of(site),
+        announce=announce,
         here=target.here,
         smoke=options.smoke,
         keep=site.project.settings.keep,

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, Field, ValidationError
 from modelforge.errors import Problem, ProfileProblem
 from modelforge.profile.document import Document, read_document
 from modelforge.profile.names import model_name
-from modelforge.profile.problems import in_order, placed
 from modelforge.profile.schema import Positive, Size, Table, Text
 from modelforge.project_settings import Pull, RuntimeChoice, Value
 from modelforge.units import parse_duration, parse_size
@@ -131,6 +130,8 @@ def read_project_file(path: Path, *, root: Path) -> tuple[Document, dict[str, Va
     try:
         content = ProjectFile.model_validate(document.data)
     except ValidationError as error:
+        from modelforge.profile.problems import in_order, placed  # noqa: PLC0415 (only where something is wrong)
+
         problems = placed(error, model=ProjectFile, locate=lambda path: (document, path))
         raise ProfileProblem(problems=in_order(problems)) from None
     return document, {key: _value(value, at, document) for key, value, at in _settings(content)}

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from modelforge import views
 from modelforge.errors import Problem, ProfileProblem, SmokeFailed
 from modelforge.hardware import Device, Hardware
 from modelforge.modelfile import Loss
@@ -13,6 +12,7 @@ from modelforge.resolve import Bytes, Need, NextBetter
 from modelforge.runtimes import Entry
 from modelforge.smoke import SmokeReport
 from modelforge.units import GIB, MIB
+from modelforge.views import builds, changes, machines, plans, problems
 from tests.fakes import some_rendered
 from tests.samples import a_build, a_result, an_entry, some_assessed, some_hardware, some_plan
 
@@ -29,7 +29,7 @@ PLAN = some_plan(BIG, PICK, SMALL, DROPPED, next_better=BETTER, warnings=("littl
 
 
 def test_resolve_tells_decision_reason_and_next_step() -> None:
-    assert views.resolve_lines([PLAN]) == [
+    assert plans.resolve_lines([PLAN]) == [
         "coder: num_ctx 16384, kv f16, 1 parallel, flash attention auto, engine 0.32, prefer quality",
         "",
         "rtx-3060-12gb   budget 11.0 GiB (12.0 − 1.0)",
@@ -44,7 +44,7 @@ def test_resolve_tells_decision_reason_and_next_step() -> None:
 
 def test_settings_are_told_again_only_where_they_change() -> None:
     other = replace(PLAN, settings=replace(PLAN.settings, num_ctx=4096, num_ctx_is_default=True))
-    headings = [line for line in views.resolve_lines([PLAN, PLAN, other]) if line.startswith("coder:")]
+    headings = [line for line in plans.resolve_lines([PLAN, PLAN, other]) if line.startswith("coder:")]
     assert len(headings) == 2
     assert headings[1].startswith("coder: num_ctx 4096 (default), ")
 
@@ -57,7 +57,7 @@ def test_verbose_shows_dropped_candidates_bytes_and_devices() -> None:
             Need(name="GPU 1", needs=4 * GIB, budget=11 * GIB),
         ),
     )
-    lines = views.resolve_lines([some_plan(two, DROPPED)], verbose=1)
+    lines = plans.resolve_lines([some_plan(two, DROPPED)], verbose=1)
     assert "   bytes" in lines[3]
     assert "2 × 11.0 GiB" in lines[2]
     assert any("4294967296" in line and line.endswith("too slow: about 3.0 tok/s") for line in lines)
@@ -67,15 +67,15 @@ def test_verbose_shows_dropped_candidates_bytes_and_devices() -> None:
 def test_long_tables_show_what_is_next_to_the_pick() -> None:
     above = [some_assessed("70b", f"Q{index}", 40.0 - index) for index in range(20)]
     below = [some_assessed("1b", f"Q{index}", 5.0 - index / 10) for index in range(20)]
-    lines = views.resolve_lines([some_plan(*above, PICK, *below)])
+    lines = plans.resolve_lines([some_plan(*above, PICK, *below)])
     assert len(lines) <= 15
     assert "   … 33 more: -v shows all, with the reasons" in lines
 
 
 def test_the_table_fits_100_columns() -> None:
     long = replace(BIG, reason="too big: " + "x" * 300)
-    assert max(len(line) for line in views.resolve_lines([some_plan(long, PICK)])) <= 100
-    assert max(len(line) for line in views.resolve_lines([some_plan(long, PICK)], width=None)) > 300
+    assert max(len(line) for line in plans.resolve_lines([some_plan(long, PICK)])) <= 100
+    assert max(len(line) for line in plans.resolve_lines([some_plan(long, PICK)], width=None)) > 300
 
 
 def test_small_models_are_told_in_mib() -> None:
@@ -90,28 +90,28 @@ def test_small_models_are_told_in_mib() -> None:
         exact=False,
     )
     plan = some_plan(tiny, hardware=Hardware(name="cpu-16gb", backend="cpu", system_memory=16 * GIB))
-    lines = views.resolve_lines([plan])
+    lines = plans.resolve_lines([plan])
     assert lines[2] == "cpu-16gb   budget 15.0 GiB (16.0 − 1.0)"
     assert lines[3].startswith("   MiB ")
     assert lines[4].split()[2:8] == ["Q8_0", "1.0", "3.0", "5.0", "~9.0", "+15351"]
-    assert views.pick_lines(plan)[0].endswith("fits: needs 9.0 MiB of 15.0 GiB (1.0 kept free)")
+    assert plans.pick_lines(plan)[0].endswith("fits: needs 9.0 MiB of 15.0 GiB (1.0 kept free)")
 
 
 def test_two_candidates_of_one_name_are_told_apart() -> None:
     other = replace(SMALL, candidate=replace(PICK.candidate, ref="coder:7b-base-q8_0"))
-    lines = views.resolve_lines([some_plan(PICK, other)])
+    lines = plans.resolve_lines([some_plan(PICK, other)])
     assert any(line.startswith(" ▸ coder:7b-instruct-q8_0 ") for line in lines)
     assert any(line.startswith("   coder:7b-base-q8_0 ") for line in lines)
 
 
 def test_where_nothing_fits_the_error_teaches() -> None:
     plan = some_plan(BIG, next_better=BETTER)
-    assert views.does_not_fit_lines(plan) == [
+    assert plans.does_not_fit_lines(plan) == [
         "coder does not fit rtx-3060-12gb (budget 11.0 GiB).",
         "  the smallest candidate, 14b Q4_K_M, needs 11.8 GiB: lacks 0.8 GiB",
         '  it would fit with num_ctx 8192, or kv_cache = "q8_0"',
     ]
-    assert views.resolve_lines([plan])[-1].startswith("nothing fits; the smallest: 14b Q4_K_M lacks 0.8 GiB")
+    assert plans.resolve_lines([plan])[-1].startswith("nothing fits; the smallest: 14b Q4_K_M lacks 0.8 GiB")
 
 
 def test_a_build_begins_with_the_pick() -> None:
@@ -119,7 +119,7 @@ def test_a_build_begins_with_the_pick() -> None:
         "this", devices=(Device(name="RTX 4090", memory=24 * GIB, reserved=GIB // 2),), origin="probed"
     )
     ways = 'num_ctx 8192 or kv_cache = "q8_0"'
-    assert views.plan_lines(replace(PLAN, hardware=reserved)) == [
+    assert plans.plan_lines(replace(PLAN, hardware=reserved)) == [
         "coder @ this (RTX 4090, 23.5 GiB usable of 24.0)",
         "  pick      coder:7b-instruct-q8_0   fits: needs 8.7 GiB of 11.0 (1.0 kept free)",
         "            not 14b Q4_K_M: lacks 0.8 GiB at num_ctx 16384; would fit with " + ways,
@@ -137,7 +137,7 @@ def test_a_problem_shows_the_line_and_what_is_meant() -> None:
         source="temprature = 0.2",
         hint="did you mean 'temperature'?",
     )
-    assert views.problem_lines(problem) == [
+    assert problems.problem_lines(problem) == [
         "profiles/coding-assistant.toml:14:1: unknown key 'temprature' in [parameters]",
         "   14 │ temprature = 0.2",
         "      │ ^^^^^^^^^^ did you mean 'temperature'?",
@@ -146,14 +146,16 @@ def test_a_problem_shows_the_line_and_what_is_meant() -> None:
 
 def test_the_caret_is_under_what_is_meant_behind_tabs_and_wide_letters() -> None:
     problem = Problem(message="m", file="f", line=1, column=5, source="\t日=7", expected="a number", width=1)
-    lines = views.problem_lines(replace(problem, column=4))
+    lines = problems.problem_lines(replace(problem, column=4))
     assert lines[0] == "f:1:4: m, expected a number"
     assert lines[1].index("7") + 1 == lines[2].index("^")  # one letter of two columns before it
 
 
 def test_a_very_long_line_is_shown_around_its_place() -> None:
     source = "x" * 5000 + "HERE" + "y" * 5000
-    lines = views.problem_lines(Problem(message="m", file="f", line=1, column=5001, width=4, source=source))
+    lines = problems.problem_lines(
+        Problem(message="m", file="f", line=1, column=5001, width=4, source=source)
+    )
     start = lines[2].index("^")
     assert lines[1][start : start + 4] == "HERE"
     assert max(map(len, lines)) < 200
@@ -161,7 +163,7 @@ def test_a_very_long_line_is_shown_around_its_place() -> None:
 
 def test_problems_without_a_source_show_their_hint_below() -> None:
     error = ProfileProblem("no profile 'codr'", hint="did you mean 'coder'?\nor modelforge list")
-    assert views.error_lines(error) == [
+    assert problems.error_lines(error) == [
         "no profile 'codr'",
         "  did you mean 'coder'?",
         "  or modelforge list",
@@ -169,10 +171,10 @@ def test_problems_without_a_source_show_their_hint_below() -> None:
 
 
 def test_the_summary_counts_files() -> None:
-    problems = [Problem(message="m", file=file) for file in ("a", "a", "b")]
-    assert views.summary_line(problems, 4) == "3 errors in 2 of 4 files"
-    assert views.summary_line(problems[:1], 1) == "1 error in 1 of 1 file"
-    assert views.summary_line([], 4) == "4 files checked, no errors"
+    found = [Problem(message="m", file=file) for file in ("a", "a", "b")]
+    assert problems.summary_line(found, 4) == "3 errors in 2 of 4 files"
+    assert problems.summary_line(found[:1], 1) == "1 error in 1 of 1 file"
+    assert problems.summary_line([], 4) == "4 files checked, no errors"
 
 
 def test_hardware() -> None:
@@ -195,7 +197,7 @@ def test_hardware() -> None:
         system_free=32 * GIB,
         warnings=("a MIG device",),
     )
-    assert views.hardware_lines(machine) == [
+    assert machines.hardware_lines(machine) == [
         "this: cuda",
         "  NVIDIA RTX 4090  24.0 GiB (23.5 usable), 20.0 free, 1008 GB/s, compute 8.9, table name rtx-4090",
         "  T4               ~15.0 GiB",
@@ -207,54 +209,54 @@ def test_hardware() -> None:
 def test_the_end_of_a_build() -> None:
     before = an_entry()
     built = a_build(replaced=before)
-    assert views.outcome_lines(built) == [
+    assert builds.outcome_lines(built) == [
         "  promoted  coder:latest     (was: 14b-instruct-q5_K_M of 2026-09-21, kept for rollback)"
     ]
-    assert views.next_lines(built) == ["", "ollama run coder        modelforge rollback coder"]
-    assert views.outcome_lines(a_build()) == ["  promoted  coder:latest"]
-    assert views.next_lines(a_build(runtime=None)) == ["", "modelforge run coder"]
+    assert builds.next_lines(built) == ["", "ollama run coder        modelforge rollback coder"]
+    assert builds.outcome_lines(a_build()) == ["  promoted  coder:latest"]
+    assert builds.next_lines(a_build(runtime=None)) == ["", "modelforge run coder"]
 
 
 def test_an_unchanged_build_is_one_line() -> None:
     unchanged = a_build(status="unchanged", standing=an_entry())
-    assert views.outcome_lines(unchanged) == [
+    assert builds.outcome_lines(unchanged) == [
         "coder:latest is up to date (7b Q8_0, smoke passed 2026-09-21). Nothing to do."
     ]
-    assert views.outcome_lines(replace(unchanged, smoke=None)) == [
+    assert builds.outcome_lines(replace(unchanged, smoke=None)) == [
         "coder:latest is up to date (7b Q8_0, untested). Nothing to do."
     ]
-    assert views.next_lines(unchanged) == []
+    assert builds.next_lines(unchanged) == []
 
 
 def test_a_failed_build_says_what_still_stands() -> None:
     failed = a_build(status="smoke-failed", standing=an_entry(), error=SmokeFailed("1 of 2 failed"))
-    assert views.outcome_lines(failed) == [
+    assert builds.outcome_lines(failed) == [
         "coder:latest is unchanged: it still is the 14b-instruct-q5_K_M of 2026-09-21.",
         "The failed candidate is gone. To look at it: modelforge build coder --keep-failed",
     ]
-    assert len(views.outcome_lines(failed, kept_failed=True)) == 1
-    assert views.outcome_lines(replace(failed, standing=None))[0] == "coder:latest was not touched."
-    assert views.outcome_lines(a_build(status="failed")) == []
+    assert len(builds.outcome_lines(failed, kept_failed=True)) == 1
+    assert builds.outcome_lines(replace(failed, standing=None))[0] == "coder:latest was not touched."
+    assert builds.outcome_lines(a_build(status="failed")) == []
 
 
 def test_smoke_lines_are_what_a_build_tells() -> None:
     report = SmokeReport(results=(a_result(), a_result(name="sums two")))
-    assert views.smoke_lines(report) == [
+    assert builds.smoke_lines(report) == [
         "✓ adds       0.5 s   61 tok/s on gpu",
         "✓ sums two   0.5 s   61 tok/s on gpu",
         "2 passed",
     ]
-    assert views.smoke_lines(SmokeReport(results=())) == ["no smoke tests"]
+    assert builds.smoke_lines(SmokeReport(results=())) == ["no smoke tests"]
 
 
 def test_history_is_newest_first() -> None:
     older = an_entry(time=1_780_000_000.0, smoke=None, event="rolled-back")
-    lines = views.history_lines("coder:latest", [older, an_entry()], now=NOON + 1)
+    lines = builds.history_lines("coder:latest", [older, an_entry()], now=NOON + 1)
     assert lines[0].startswith("today ")
     assert lines[0].endswith("2 passed  ollama 0.32.15  0123456789")
     assert "rolled back to" in lines[1]
     assert "untested" in lines[1]
-    assert views.history_lines("x:latest", []) == ["nothing is known of x:latest"]
+    assert builds.history_lines("x:latest", []) == ["nothing is known of x:latest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,7 +271,7 @@ def test_the_doctor_has_a_remedy_under_what_is_wrong() -> None:
         Finding(good=True, text="Ollama 0.32.15 answers"),
         Finding(good=False, text="no disk", remedy="free some"),
     ]
-    assert views.doctor_lines(findings) == ["✓ Ollama 0.32.15 answers", "✗ no disk", "    free some"]
+    assert machines.doctor_lines(findings) == ["✓ Ollama 0.32.15 answers", "✗ no disk", "    free some"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -289,20 +291,20 @@ class Change:
     ],
 )
 def test_a_dry_run_tells_pick_and_difference(change: Change, told: str) -> None:
-    lines = views.dry_run_lines(change)
+    lines = changes.dry_run_lines(change)
     assert "coder:7b-instruct-q8_0" in lines[1]
     assert told in lines[-1]
 
 
 def test_losses_are_named_only_where_there_are_any() -> None:
     made = some_rendered()
-    assert views.loss_lines(made) == []
+    assert changes.loss_lines(made) == []
     lost = replace(made, losses=(Loss(instruction="SYSTEM", reason='has """ and "'),))
-    assert views.loss_lines(lost)[1:] == ['  SYSTEM: has """ and "']
+    assert changes.loss_lines(lost)[1:] == ['  SYSTEM: has """ and "']
 
 
 def test_a_rollback_says_what_stands_again() -> None:
-    told = " ".join(views.rollback_lines(an_entry(event="rolled-back")))
+    told = " ".join(changes.rollback_lines(an_entry(event="rolled-back")))
     assert "coder:latest is the 14b-instruct-q5_K_M of " in told
 
 
@@ -320,17 +322,17 @@ def a_profile(**changes: Any) -> Any:
 
 def test_list_shows_profiles_and_what_stands() -> None:
     entry = Entry(name="coder:t4", digest="", bytes=5 * GIB, modified=0.0)
-    lines = views.list_lines([a_profile(), a_profile(name="reviewer-long")], {"coder": [entry]})
+    lines = machines.list_lines([a_profile(), a_profile(name="reviewer-long")], {"coder": [entry]})
     assert lines == [
         "coder          qwen2.5-coder  Pair programmer",
         "  ✓ coder:t4   5.0 GiB",
         "reviewer-long  qwen2.5-coder  Pair programmer",
     ]
-    assert views.list_lines([], {}) == ["no profiles here; modelforge init makes one"]
+    assert machines.list_lines([], {}) == ["no profiles here; modelforge init makes one"]
 
 
 def test_explain_shows_where_each_setting_was_set() -> None:
-    assert views.explain_lines(a_profile()) == [
+    assert plans.explain_lines(a_profile()) == [
         "  parameters.num_ctx  16384     profiles/coder.toml:14",
         "  vars.team           platform  profiles/_base.toml:2",
     ]
@@ -340,10 +342,10 @@ def test_names_of_others_cannot_act_on_the_terminal() -> None:
     evil = replace(PICK, candidate=replace(PICK.candidate, ref="evil\x1b[2J", size=None), reason="\x07")
     plan = some_plan(evil, hardware=some_hardware("h\x1b", devices=(Device(name="d\x1b", memory=GIB),)))
     lines = [
-        *views.resolve_lines([plan]),
-        *views.plan_lines(plan),
-        *views.hardware_lines(plan.hardware),
-        *views.error_lines(ProfileProblem("m\x1b", hint="h\x1b")),
-        *views.history_lines("n\x1b", [an_entry(picked="p\x1b")]),
+        *plans.resolve_lines([plan]),
+        *plans.plan_lines(plan),
+        *machines.hardware_lines(plan.hardware),
+        *problems.error_lines(ProfileProblem("m\x1b", hint="h\x1b")),
+        *builds.history_lines("n\x1b", [an_entry(picked="p\x1b")]),
     ]
     assert not [line for line in lines if "\x1b" in line or "\x07" in line]

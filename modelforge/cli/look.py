@@ -35,7 +35,8 @@ def list_command(ctx: click.Context) -> int:
 
     Looks at the runtime that is there; without one it lists the profiles alone.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.machines import list_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     console = flags.console()
@@ -46,7 +47,7 @@ def list_command(ctx: click.Context) -> int:
     if flags.json:
         console.document(report.list_document(profiles, standing, code, errors))
         return code
-    console.show(views.list_lines(profiles, standing))
+    console.show(list_lines(profiles, standing))
     if trouble is not None:
         console.talk([f"What stands is not known: {trouble}"])
     for error in errors:
@@ -63,7 +64,8 @@ def validate_command(ctx: click.Context, profiles: tuple[str, ...]) -> int:
 
     Without names it checks all of the project's profiles and hardware files.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.problems import summary_line  # noqa: PLC0415
 
     flags = flags_of(ctx)
     console = flags.console()
@@ -75,7 +77,7 @@ def validate_command(ctx: click.Context, profiles: tuple[str, ...]) -> int:
     elif errors:
         console.error(ProfileProblem(problems=[one for error in errors for one in error.problems]))
         problems = [one for error in errors for one in error.problems]
-        console.talk([views.summary_line(problems, len(checked))])
+        console.talk([summary_line(problems, len(checked))])
     else:
         console.show([f"{len(checked)} checked, no errors"])
     return code
@@ -90,8 +92,9 @@ def hardware_command(ctx: click.Context, name: str | None) -> int:
 
     Without a name: what was found here, and the names that -H takes.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
     from modelforge.hardware import choose, table  # noqa: PLC0415
+    from modelforge.views.machines import hardware_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     site = site_of(flags)
@@ -101,7 +104,7 @@ def hardware_command(ctx: click.Context, name: str | None) -> int:
     if flags.json:
         console.document(report.hardware_document([found], names))
         return ExitCode.OK
-    console.show(views.hardware_lines(found))
+    console.show(hardware_lines(found))
     if name is None:
         console.show(["", "names for -H:", *textwrap.wrap(", ".join(names), 98, break_on_hyphens=False)])
     known = table.match(found.devices[0].name, found.devices[0].memory) if found.devices else None
@@ -130,7 +133,8 @@ def resolve_command(
 
     Every candidate with its weights, KV cache and compute, the pick, and what would make the next better one fit.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.plans import explain_lines, resolve_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     with working(flags) as work:
@@ -143,12 +147,10 @@ def resolve_command(
     if flags.json:
         console.document(report.resolve_document(plans, code, errors))
     else:
-        console.show(views.resolve_lines(plans, verbose=flags.verbose))
+        console.show(resolve_lines(plans, verbose=flags.verbose))
         if flags.verbose:
             for target in found:
-                console.show(
-                    ["", f"settings of {target.profile.name}:", *views.explain_lines(target.profile)]
-                )
+                console.show(["", f"settings of {target.profile.name}:", *explain_lines(target.profile)])
         for plan in plans:
             console.talk([f"warning: {warning}" for warning in plan.warnings])
     return code
@@ -164,7 +166,8 @@ def render_command(ctx: click.Context, profile: str, hardware: tuple[str, ...]) 
 
     What its text cannot carry is named on standard error; builds send the fields themselves and lose nothing.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.changes import loss_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     console = flags.console()
@@ -177,5 +180,5 @@ def render_command(ctx: click.Context, profile: str, hardware: tuple[str, ...]) 
     else:
         console.stream(made.modelfile if made.modelfile.endswith("\n") else f"{made.modelfile}\n")
         console.talk([f"warning: {warning}" for warning in made.warnings])
-        console.talk(views.loss_lines(made))
+        console.talk(loss_lines(made))
     return ExitCode.OK

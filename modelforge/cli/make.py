@@ -91,26 +91,26 @@ def build_command(
 
 
 def _build(flags: Flags, work: Work, target: Target, options: BuildOptions) -> BuildResult:
-    from modelforge import views  # noqa: PLC0415
+    from modelforge.views.builds import next_lines, outcome_lines  # noqa: PLC0415
+    from modelforge.views.plans import plan_lines  # noqa: PLC0415
 
     console = flags.console()
-    result = pipeline.build_target(
-        work, target, options, on_plan=lambda plan: console.talk(views.plan_lines(plan))
-    )
-    console.talk(views.outcome_lines(result, kept_failed=options.keep_failed))
-    console.talk(views.next_lines(result))
+    result = pipeline.build_target(work, target, options, on_plan=lambda plan: console.talk(plan_lines(plan)))
+    console.talk(outcome_lines(result, kept_failed=options.keep_failed))
+    console.talk(next_lines(result))
     return result
 
 
 def _dry_run(flags: Flags, work: Work, found: tuple[Target, ...], options: BuildOptions) -> int:
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.changes import dry_run_lines  # noqa: PLC0415
 
     changes = [pipeline.dry_run(work, target, options) for target in found]
     console = flags.console()
     if flags.json:
         console.document(report.dry_run_document(changes))
     for change in changes:
-        console.show(views.dry_run_lines(change))
+        console.show(dry_run_lines(change))
     return ExitCode.OK
 
 

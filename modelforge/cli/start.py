@@ -95,8 +95,9 @@ def doctor_command(ctx: click.Context) -> int:
 
     Exits 0 if a runtime can be had, else 10.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
     from modelforge.doctor import can_build, examine  # noqa: PLC0415
+    from modelforge.views.machines import doctor_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     site = site_of(flags)
@@ -106,7 +107,7 @@ def doctor_command(ctx: click.Context) -> int:
     if flags.json:
         console.document(report.doctor_document(findings, code))
     else:
-        console.show(views.doctor_lines(findings))
+        console.show(doctor_lines(findings))
     return code
 
 

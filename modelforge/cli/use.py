@@ -106,7 +106,8 @@ def rollback_command(ctx: click.Context, name: str) -> int:
 
     Swaps NAME with the newest model that was kept for it; a second rollback swaps them again.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.changes import rollback_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     with working(flags) as work:
@@ -115,7 +116,7 @@ def rollback_command(ctx: click.Context, name: str) -> int:
     if flags.json:
         console.document(report.rollback_document(entry))
     else:
-        console.show(views.rollback_lines(entry))
+        console.show(rollback_lines(entry))
     return ExitCode.OK
 
 
@@ -128,7 +129,8 @@ def history_command(ctx: click.Context, name: str) -> int:
 
     From this machine's journal, newest first.
     """
-    from modelforge import report, views  # noqa: PLC0415
+    from modelforge import report  # noqa: PLC0415
+    from modelforge.views.builds import history_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
     console = flags.console()
@@ -137,5 +139,5 @@ def history_command(ctx: click.Context, name: str) -> int:
     if flags.json:
         console.document(report.history_document(full, entries))
     else:
-        console.show(views.history_lines(full, entries))
+        console.show(history_lines(full, entries))
     return ExitCode.OK

@@ -12,7 +12,6 @@ from modelforge.errors import Problem, ProfileProblem, nearest
 from modelforge.hardware import THIS, Backend, Device, Hardware, table
 from modelforge.profile.document import read_document
 from modelforge.profile.names import tag_name
-from modelforge.profile.problems import problems_of
 from modelforge.profile.schema import Rows, Table, Text
 from modelforge.units import parse_rate, parse_size
 
@@ -109,6 +108,8 @@ def load_hardware(path: Path, *, root: Path) -> Hardware:
     try:
         content = HardwareFile.model_validate(document.data)
     except ValidationError as error:
+        from modelforge.profile.problems import problems_of  # noqa: PLC0415 (only where something is wrong)
+
         problems += problems_of(error, file=file, text=document.text, model=HardwareFile)
         raise ProfileProblem(problems=_in_order(problems)) from None
     if problems:

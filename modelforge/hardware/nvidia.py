@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +65,9 @@ def probe(*, visible: str | None, memory: Memory, root: Path = Path("/")) -> Fou
 
     No driver is no problem. A driver that is there and does not work is told in `warnings`.
     """
-    import pynvml as nvml  # noqa: PLC0415 (only where a machine is probed)
+    if not _library_is_there():
+        return Found()
+    import pynvml as nvml  # noqa: PLC0415 (slow to import, and most machines without a card stop above)
 
     try:
         nvml.nvmlInit()
@@ -206,6 +210,17 @@ def _instances(nvml: Nvml, handle: Handle) -> Iterator[Handle]:
 
 def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _library_is_there() -> bool:
+    """Whether the driver's library can be loaded; asked where that is cheaper than importing pynvml to be told."""
+    if not sys.platform.startswith("linux"):
+        return True
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")  # the name that pynvml loads
+    except OSError:
+        return False
+    return True
 
 
 def _no_driver(nvml: Nvml, error: NvmlError, root: Path) -> tuple[str, ...]:

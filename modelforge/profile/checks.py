@@ -13,7 +13,7 @@ from modelforge import quants
 from modelforge.errors import did_you_mean
 from modelforge.names import is_reserved
 from modelforge.paths import leaves_root
-from modelforge.profile.problems import value_text
+from modelforge.profile.words import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

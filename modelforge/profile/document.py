@@ -9,17 +9,15 @@ import tomli
 
 from modelforge.errors import Problem, ProfileProblem
 from modelforge.paths import UnfitPath, file_inside
-from modelforge.profile.positions import Position, positions, unclosed
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from modelforge.profile.positions import KeyPath
+    from modelforge.profile.positions import KeyPath, Position
 
 MOST_BYTES = 16 * MIB
-_TOP = Position(line=1, column=1, width=1, value_line=1, value_column=1, value_width=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +35,12 @@ class Document:
 
     def place(self, path: KeyPath) -> Position:
         """Where the key stands, or the nearest table around it; the file's start if there is none."""
+        from modelforge.profile.positions import TOP, positions  # noqa: PLC0415 (only where something is wrong)
+
         found = positions(self.text)
         while path and path not in found:
             path = path[:-1]
-        return found.get(path, _TOP)
+        return found.get(path, TOP)
 
     def problem(  # the fields of a Problem, its place apart
         self,
@@ -53,6 +53,8 @@ class Document:
         hint: str | None = None,
     ) -> Problem:
         """What is wrong with a key or its value, with the line that it stands in."""
+        from modelforge.profile.positions import TOP  # noqa: PLC0415 (only where something is wrong)
+
         place = self.place(path)
         line, column, width = (
             (place.line, place.column, place.width)
@@ -67,7 +69,7 @@ class Document:
             column=column,
             expected=expected,
             hint=hint,
-            source=None if place is _TOP else source_line(self.text, line),
+            source=None if place is TOP else source_line(self.text, line),
             width=width,
         )
 
@@ -129,6 +131,8 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
 
 
 def _not_toml(error: tomli.TOMLDecodeError, text: str, file: str) -> Problem:
+    from modelforge.profile.positions import unclosed  # noqa: PLC0415 (only where something is wrong)
+
     line, column = error.lineno, error.colno
     message = f"this is not TOML: {error.msg[:1].lower()}{error.msg[1:]}"
     start = unclosed(text) if error.pos >= len(error.doc.rstrip()) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modelforge.errors import ProfileProblem, did_you_mean
 from modelforge.profile.document import Document, read_document
 from modelforge.profile.find import Source, find, known_names
-from modelforge.profile.problems import value_text
+from modelforge.profile.words import value_text
 
 if TYPE_CHECKING:
     from modelforge.errors import Problem

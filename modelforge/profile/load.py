@@ -24,9 +24,9 @@ from modelforge.profile.merge import (
     unset_problems,
 )
 from modelforge.profile.names import model_name, tag_name
-from modelforge.profile.problems import in_order, name_text, placed, value_text
 from modelforge.profile.schema import Body, Head, ProfileFile
 from modelforge.profile.texts import read_files
+from modelforge.profile.words import name_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +63,8 @@ def load_profile(project: Project, name: str) -> Profile:
     }
     problems += loader.problems
     if problems or profile is None:
+        from modelforge.profile.problems import in_order  # noqa: PLC0415 (only where something is wrong)
+
         raise ProfileProblem(problems=in_order(problems))
     overrides = {target: each for target, each in on_targets.items() if each is not None}
     return replace(profile, overrides=overrides)
@@ -214,6 +216,8 @@ def _head(document: Document, path: KeyPath) -> tuple[Problem, ...]:
     try:
         Head.model_validate({key: table[key] for key in keys})
     except ValidationError as error:
+        from modelforge.profile.problems import placed  # noqa: PLC0415 (only where something is wrong)
+
         return placed(error, model=ProfileFile, locate=lambda inner: (document, (*path, *inner)))
     return ()
 
@@ -247,6 +251,8 @@ def _validated(merged: Merged, model: type[Body], words: type[Body]) -> tuple[Bo
     try:
         return model.model_validate(merged.data), []
     except ValidationError as error:
+        from modelforge.profile.problems import placed  # noqa: PLC0415 (only where something is wrong)
+
         return None, list(placed(error, model=words, locate=merged.locate))
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelforge.errors import did_you_mean
-from modelforge.profile.positions import key_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -150,6 +149,10 @@ def unset_problems(documents: Sequence[Document], whole: Merged) -> Iterator[Pro
 
 def _idle(document: Document, table: KeyPath, inherited: Mapping[str, Any]) -> Iterator[Problem]:
     entries = _get(document.data, (*table, "unset"))
+    if not entries:
+        return
+    from modelforge.profile.positions import key_parts  # noqa: PLC0415 (seldom used)
+
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         path = key_parts(entry) if isinstance(entry, str) else ()
         if path == () or (path and has(inherited, path)):
@@ -166,6 +169,10 @@ def _idle(document: Document, table: KeyPath, inherited: Mapping[str, Any]) -> I
 def unset_paths(table: Mapping[str, Any]) -> Iterator[KeyPath]:
     """The keys that a table's `unset` names, as paths; what is not valid there is left out."""
     entries = table.get("unset")
+    if not entries:
+        return
+    from modelforge.profile.positions import key_parts  # noqa: PLC0415 (seldom used)
+
     for entry in entries if isinstance(entries, list) else ():
         path = key_parts(entry) if isinstance(entry, str) else None
         if path:

@@ -55,6 +55,10 @@ class Position:
     value_width: int
 
 
+TOP = Position(line=1, column=1, width=1, value_line=1, value_column=1, value_width=1)
+"""The start of a file."""
+
+
 @lru_cache(maxsize=32)
 def positions(text: str) -> Mapping[KeyPath, Position]:
     """The place of every table, key and list entry: `("smoke", 0, "expect", "contains", 1)`.

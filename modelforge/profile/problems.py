@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from modelforge.errors import did_you_mean
 from modelforge.profile.described import description
 from modelforge.profile.document import Document
 from modelforge.profile.schema import Table
+from modelforge.profile.words import name_text, table_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Locate: TypeAlias = Callable[[KeyPath], tuple[Document, KeyPath]]
 
-_LONGEST = 60
 _KINDS = {"literal_error": "choice", "value_error": "value", "finite_number": "range"}
 _PLAIN = {bool: "true or false", int: "an integer", float: "a number", str: "a string", type(None): "nothing"}
 _SEVERAL = {bool: "booleans", int: "integers", float: "numbers", str: "strings"}
@@ -83,39 +82,6 @@ def placed(error: ValidationError, *, model: type[Table], locate: Locate) -> tup
     """
     faults = [_traced(details, model) for details in error.errors(include_url=False)]
     return tuple(_problem(fault, model, locate) for fault in _without_doubles(faults))
-
-
-def value_text(value: object) -> str:
-    """A value as an error message shows it: `"big"`, `7`, `true`, `a list`."""
-    if isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= _LONGEST else text[: _LONGEST - 2] + '…"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, (list, tuple)):
-        return "a list" if value else "an empty list"
-    return "a date or time"
-
-
-def name_text(path: KeyPath) -> str:
-    """A key as a sentence begins with it: `'num_ctx'`, `an entry of 'stop'`."""
-    if not path:
-        return "the file"
-    if isinstance(path[-1], int):
-        return f"an entry of {name_text(path[:-1])}"
-    return f"'{path[-1]}'"
-
-
-def table_text(path: KeyPath) -> str:
-    """A table as TOML heads it: `[parameters]`, `[[smoke]]`; "" for the top of the file."""
-    name = ".".join(part for part in path if isinstance(part, str))
-    if not name:
-        return ""
-    return f"[[{name}]]" if isinstance(path[-1], int) else f"[{name}]"
 
 
 def expectation(wanted: object, value: object = None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelforge.paths import UnfitPath, file_inside
 from modelforge.profile.document import MOST_BYTES, not_utf8
-from modelforge.profile.problems import name_text, value_text
+from modelforge.profile.words import name_text, value_text
 
 if TYPE_CHECKING:
     from pathlib import Path
