@@ -7,8 +7,9 @@ import pytest
 import tomli
 from pydantic import Field, ValidationError
 
-from modelforge.profile.problems import expectation, problems_of, value_text
+from modelforge.profile.problems import expectation, problems_of
 from modelforge.profile.schema import Rows, Table, Text
+from modelforge.profile.words import value_text
 
 
 class Part(Table):
