@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-FORGE  := $(BIN)/modelforge -C examples/quickstart
+STORE  := $(CURDIR)/examples/quickstart/.modelforge/store
+FORGE  := MODELFORGE_STORE=$(STORE) $(BIN)/modelforge -C examples/quickstart --runtime embedded
 
 .PHONY: quickstart test check benchmarks clean
 

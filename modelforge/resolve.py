@@ -332,8 +332,6 @@ def _warnings(
         found.append(f"num_ctx is not set: {settings.num_ctx} is written (the model was trained for {limit})")
     if profile.parameters.num_gpu is not None:
         found.append("num_gpu is set: the server then loads without checking that the model fits")
-    if not hardware.devices:
-        found.append("no GPU here: the plan is for the CPU and the system's memory")
     lone = policy.lone_warning(profile, candidates)
     found += [lone] if lone else []
     if hardware.devices and hardware.system_memory is not None and placed.host > hardware.system_memory:
