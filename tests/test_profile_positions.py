@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,7 +142,8 @@ def basic(text: str) -> str:
 
 
 def long(text: str) -> str:
-    return '"""' + text.replace("\\", "\\\\").replace('"""', '""\\"').removesuffix('"') + '"""'
+    """A multi-line string; single quotes inside it stay as they are, those that could end it are escaped."""
+    return '"""' + re.sub(r'"(?="|$)', r'\\"', text.replace("\\", "\\\\")) + '"""'
 
 
 def written(value: Any) -> str:
