@@ -55,6 +55,7 @@ class Order:
     keep_failed: bool = False
     wait: bool = True
     memory_here: int | None = None
+    gpu_here: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,7 +279,10 @@ def _smoke(order: Order, bench: Bench, name: str) -> SmokeReport:
             hint="build it where it fits, or --no-smoke to promote it untested",
         )
     context = SmokeContext(
-        parameters=order.profile.parameters, num_ctx=order.plan.settings.num_ctx, here=order.here
+        parameters=order.profile.parameters,
+        num_ctx=order.plan.settings.num_ctx,
+        here=order.here,
+        gpu=order.gpu_here,
     )
     try:
         return run_smoke(bench.runtime, name, order.profile.smoke, context, bench.emit)

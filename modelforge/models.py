@@ -14,6 +14,7 @@ from modelforge.promote import recover, rollback
 from modelforge.runtimes import OWN, ChatRequest, Turn
 from modelforge.runtimes.choose import runtime_of
 from modelforge.smoke import SmokeContext, SmokeReport, run_smoke
+from modelforge.targets import has_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,12 @@ def smoke_standing(work: Work, target: Target, *, name: str | None) -> tuple[str
     runtime = _runtime_of(work, full)
     _must_stand(runtime, full)
     decided = plan(work, target)
-    context = SmokeContext(parameters=profile.parameters, num_ctx=decided.settings.num_ctx, here=target.here)
+    context = SmokeContext(
+        parameters=profile.parameters,
+        num_ctx=decided.settings.num_ctx,
+        here=target.here,
+        gpu=has_gpu(work.site),
+    )
     return full, run_smoke(runtime, full, profile.smoke, context, work.site.emit)
 
 

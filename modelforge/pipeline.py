@@ -19,7 +19,9 @@ from modelforge.names import canonical
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
 from modelforge.resources import templates
+from modelforge.runtimes import BrokenModel
 from modelforge.runtimes.standing import differences
+from modelforge.targets import has_gpu, machine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +127,8 @@ def build_target(
         keep=site.project.settings.keep,
         keep_failed=options.keep_failed,
         wait=options.wait,
-        memory_here=_memory(site.probe()),
+        memory_here=_memory(machine_of(site)),
+        gpu_here=has_gpu(site),
     )
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
     result = build(order, bench)
@@ -145,8 +148,11 @@ def _refused(decided: Plan, name: str) -> BuildResult:
     )
 
 
-def _memory(hardware: Hardware) -> int:
-    return (hardware.system_memory or 0) + sum(device.memory for device in hardware.devices)
+def _memory(machine: Hardware | None) -> int | None:
+    """All the memory that a model could be loaded into there, in bytes; None if it is not known."""
+    if machine is None or machine.system_memory is None:
+        return None
+    return machine.system_memory + sum(device.memory for device in machine.devices)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +175,10 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     made = rendered(work, target, decided)
     name = canonical(options.name or decided.variant)
     runtime = work.runtime()
-    standing = runtime.show(name)
+    try:
+        standing = runtime.show(name)
+    except BrokenModel as broken:
+        return Change(name=name, plan=decided, stands=True, differences=(str(broken),))
     wanted = runtime.expected(made)
     if standing is None:
         return Change(name=name, plan=decided, stands=False, differences=())

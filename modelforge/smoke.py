@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelforge.checks import check_answer
@@ -44,11 +44,13 @@ class SmokeContext:
     """How the model is asked: the profile's parameters, the plan's context length in tokens.
 
     `here`: what answers is the hardware that the plan is for; if not, checks that depend on it are skipped.
+    `gpu`: False where what answers is known to have no GPU. Ollama 0.32 tells of VRAM on such machines, too.
     """
 
     parameters: Parameters
     num_ctx: int
     here: bool
+    gpu: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,12 +128,17 @@ def _run_test(runtime: Runtime, name: str, test: SmokeTest, context: SmokeContex
         request = request_of(test, context, index)
         reply = runtime.chat(name, request)
         if not runs:
-            placement = runtime.placement(name)
+            placement = _placement(runtime, name, context)
         limit = request.options["num_predict"]
         answer = Answer(reply=reply, placement=placement, here=context.here, num_predict=int(str(limit)))
         checks = check_answer(test.expect, answer)
         runs.append(_Run(reply=reply, checks=checks, verdict=_verdict_of(checks)))
     return _result(test, runs, where_loaded(placement) if placement else None)
+
+
+def _placement(runtime: Runtime, name: str, context: SmokeContext) -> Placement | None:
+    told = runtime.placement(name)
+    return told if told is None or context.gpu else replace(told, vram=0)
 
 
 def request_of(test: SmokeTest, context: SmokeContext, index: int) -> ChatRequest:

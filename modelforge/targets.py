@@ -65,7 +65,7 @@ def select(site: Site, names: Sequence[str], *, every: bool, pattern: str | None
         )
     chosen = tuple(names) or own
     if pattern is not None:
-        chosen = tuple(name for name in chosen if fnmatchcase(name, pattern.partition("@")[0]))
+        chosen = tuple(name for name in chosen if fnmatchcase(name, pattern.partition("@")[0] or "*"))
     if not chosen:
         raise NothingSelected(
             f"no profile matches in {site.project.root}", hint="modelforge list shows what there is"
@@ -81,42 +81,78 @@ def all_targets(
     all_hardware: bool = False,
     pattern: str | None = None,
 ) -> tuple[Target, ...]:
-    """The targets of several profiles, in the order of the names."""
-    return tuple(
+    """The targets of several profiles, in the order of the names.
+
+    Raises:
+        NothingSelected: none of them has a hardware that the pattern's part after '@' matches.
+        UsageProblem: two of them would take turns at one name.
+    """
+    found = [
         target
-        for name in names
+        for name in dict.fromkeys(names)
         for target in targets(work, name, hardware, all_hardware=all_hardware, pattern=pattern)
-    )
+    ]
+    if not found:
+        raise NothingSelected(
+            f"no target matches '{pattern}'", hint="modelforge list --json shows each profile's targets"
+        )
+    _one_name_each(found)
+    return tuple(found)
 
 
 def targets(
     work: Work, name: str, hardware: Sequence[str], *, all_hardware: bool = False, pattern: str | None = None
 ) -> tuple[Target, ...]:
-    """A profile on each hardware that is meant: the named ones, all its targets, or this machine."""
+    """A profile on each hardware that is meant: the named ones, all its targets, or this machine.
+
+    Nothing where the pattern's part after '@' matches none of them.
+    """
     site = work.site
     profile = load_profile(site.project, name)
     wanted = tuple(hardware)
     if all_hardware:
-        wanted += tuple(target for target in profile.targets if target not in wanted)
+        wanted += profile.targets
     glob = pattern.partition("@")[2] if pattern else ""
     if glob:
         wanted = tuple(target for target in wanted or profile.targets if fnmatchcase(target, glob))
-        if not wanted:
-            raise NothingSelected(f"no target of {name} matches '{glob}'")
-    return tuple(_target(work, profile, target) for target in wanted or (THIS,))
+    elif not wanted:
+        wanted = (THIS,)
+    found: dict[str, Target] = {}
+    for word in wanted:
+        target = _target(work, profile, word)
+        found.setdefault(target.tag, target)  # one hardware may be named twice, by its name and an alias
+    return tuple(found.values())
+
+
+def _one_name_each(found: Sequence[Target]) -> None:
+    owners: dict[str, Target] = {}
+    for target in found:
+        name = f"{target.profile.model_name}:{target.tag}"
+        first = owners.setdefault(name.casefold(), target)
+        if first is not target:
+            raise UsageProblem(
+                f"{first.profile.name} and {target.profile.name} would both be built as {name}",
+                hint=f"give one of them another 'name': {first.profile.file}, {target.profile.file}",
+            )
 
 
 def _target(work: Work, profile: Profile, name: str) -> Target:
     site = work.site
-    if name == THIS:
+    if name.casefold() == THIS:
         return _this(work, profile)
     hardware = choose.by_name(name, folder=site.project.hardware, probe=site.probe)
     return Target(
         profile=_on(work, profile, hardware),
         hardware=hardware,
         tag=hardware.name,
-        here=choose.same(hardware, site.probe()),
+        here=_is_here(work, hardware),
     )
+
+
+def _is_here(work: Work, hardware: Hardware) -> bool:
+    """Whether the runtime's machine is such hardware; not for one that nobody told us about."""
+    machine = machine_of(work.site)
+    return machine is not None and choose.same(hardware, machine)
 
 
 def _on(work: Work, profile: Profile, hardware: Hardware) -> Profile:
@@ -130,18 +166,19 @@ def _on(work: Work, profile: Profile, hardware: Hardware) -> Profile:
 
 def _this(work: Work, profile: Profile) -> Target:
     """The runtime's machine; a target of the profile that is the same machine lends its overrides."""
-    hardware = _runtime_machine(work)
-    for target in profile.targets:
+    hardware = _runtime_machine(work.site)
+    for target in dict.fromkeys((*profile.targets, *profile.overrides)):
         known = choose.by_name(target, folder=work.site.project.hardware, probe=work.site.probe)
         if choose.same(known, hardware):
-            note = f"this machine is {target}: its overrides apply" if target in profile.overrides else ""
+            lent = _on(work, profile, known)
+            note = f"this machine is {target}: its overrides apply" if lent is not profile else ""
             notes = (note,) if note else ()
-            return Target(profile=profile.on(target), hardware=hardware, tag="latest", here=True, notes=notes)
+            return Target(profile=lent, hardware=hardware, tag="latest", here=True, notes=notes)
     return Target(profile=profile, hardware=hardware, tag="latest", here=True)
 
 
-def _runtime_machine(work: Work) -> Hardware:
-    site = work.site
+def machine_of(site: Site) -> Hardware | None:
+    """The runtime's machine: this one, or what [hosts] says of a server elsewhere; None if nobody says."""
     host = remote_host(site)
     if host is None:
         return site.probe()
@@ -149,6 +186,19 @@ def _runtime_machine(work: Work) -> Hardware:
         if known.hardware and parse_host(known.url, source=f"[hosts.{name}]").url == host.url:
             found = choose.by_name(known.hardware, folder=site.project.hardware, probe=site.probe)
             return replace(found, description=f"{name}, as modelforge.toml says")
+    return None
+
+
+def has_gpu(site: Site) -> bool:
+    """Whether the runtime's machine may have a GPU; of another machine nobody knows."""
+    machine = machine_of(site)
+    return machine is None or machine.backend != "cpu"
+
+
+def _runtime_machine(site: Site) -> Hardware:
+    machine, host = machine_of(site), remote_host(site)
+    if machine is not None or host is None:
+        return machine or site.probe()
     raise UsageProblem(
         f"the hardware of {host.url} is not known from here",
         hint="say what it has with -H, or in modelforge.toml:\n"

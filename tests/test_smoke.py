@@ -7,6 +7,7 @@ import pytest
 from modelforge.errors import SmokeFailed, Unreachable
 from modelforge.events import Step, silent
 from modelforge.profile.schema import Parameters, SmokeTest
+from modelforge.runtimes import Placement
 from modelforge.smoke import SmokeContext, SmokeReport, request_of, run_smoke
 from modelforge.smoke import tests_digest as digest_of
 from tests.fakes import ON_GPU, FakeRuntime, Heard, some_reply
@@ -209,3 +210,13 @@ def test_a_silent_listener_will_do() -> None:
     runtime = FakeRuntime(default="3")
     runtime.stand("staged")
     assert run_smoke(runtime, "staged", [a_test()], CONTEXT, silent).passed
+
+
+def test_a_machine_without_a_gpu_has_no_vram_whatever_the_server_tells() -> None:
+    runtime = FakeRuntime(place=Placement(bytes=1000, vram=380))
+    runtime.stand("coder")
+    test = SmokeTest.model_validate({"name": "a", "prompt": "b", "expect": {"loaded_on": "cpu"}})
+    context = SmokeContext(parameters=Parameters(), num_ctx=1024, here=True, gpu=False)
+    report = run_smoke(runtime, "coder", [test], context, Heard())
+    assert report.passed
+    assert report.results[0].loaded_on == "cpu"

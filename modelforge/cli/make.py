@@ -11,7 +11,7 @@ from modelforge import pipeline, targets
 from modelforge.cli.complete import hardware_names, profile_names
 from modelforge.cli.flags import Flags, common_flags, flags_of
 from modelforge.cli.site import working
-from modelforge.errors import ExitCode, ForgeError
+from modelforge.errors import ExitCode, ForgeError, Interrupted, Unreachable, UsageProblem
 
 if TYPE_CHECKING:
     from modelforge.build import BuildResult
@@ -84,10 +84,30 @@ def build_command(
     with working(flags, via=via, link=link) as work:
         chosen = targets.select(work.site, profiles, every=every, pattern=select)
         found = targets.all_targets(work, chosen, hardware, all_hardware=all_hardware, pattern=select)
+        if name is not None and len(found) > 1:
+            raise UsageProblem(
+                f"--name {name} is for one model, and {len(found)} would be built",
+                hint="name one profile and one hardware",
+            )
         if dry_run:
             return _dry_run(flags, work, found, options)
-        results = [_build(flags, work, target, options) for target in found]
-    return _report(flags, results, junit)
+        ends = _build_all(flags, work, found, options)
+    return _report(flags, ends, junit)
+
+
+def _build_all(
+    flags: Flags, work: Work, found: tuple[Target, ...], options: BuildOptions
+) -> list[BuildResult | ForgeError]:
+    """How each target ended. Without a runtime, or when interrupted, the rest is not tried."""
+    ends: list[BuildResult | ForgeError] = []
+    for target in found:
+        try:
+            ends.append(_build(flags, work, target, options))
+        except (Unreachable, Interrupted) as error:
+            return [*ends, error]
+        except ForgeError as error:  # of this target alone, before there was a plan
+            ends.append(error)
+    return ends
 
 
 def _build(flags: Flags, work: Work, target: Target, options: BuildOptions) -> BuildResult:
@@ -114,21 +134,29 @@ def _dry_run(flags: Flags, work: Work, found: tuple[Target, ...], options: Build
     return ExitCode.OK
 
 
-def _report(flags: Flags, results: list[BuildResult], junit: Path | None) -> int:
-    errors: list[ForgeError] = [result.error for result in results if result.error is not None]
-    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
+def _report(flags: Flags, ends: list[BuildResult | ForgeError], junit: Path | None) -> int:
+    results = [end for end in ends if not isinstance(end, ForgeError)]
+    if len(ends) == 1 and not results:
+        raise ends[0]  # type: ignore[misc]  # one target, and no result at all
     if junit is not None:
-        _write_junit(junit, results)
+        ends = [*ends, *_write_junit(junit, results)]
+    errors = [error for end in ends if (error := _error_of(end)) is not None]
+    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
     console = flags.console()
     if flags.json:
         from modelforge.report import build_document  # noqa: PLC0415
 
-        console.document(build_document(results, code))
-    else:
-        for result in results:
-            if result.error is not None and not _told(result):
-                console.error(result.error)
+        console.document(build_document(results, code, [end for end in ends if isinstance(end, ForgeError)]))
+        return code
+    told = [result.error for result in results if _told(result)]
+    for error in errors:
+        if error not in told:
+            console.error(error)
     return code
+
+
+def _error_of(end: BuildResult | ForgeError) -> ForgeError | None:
+    return end if isinstance(end, ForgeError) else end.error
 
 
 def _told(result: BuildResult) -> bool:
@@ -136,8 +164,13 @@ def _told(result: BuildResult) -> bool:
     return result.status == "smoke-failed" and result.smoke is not None
 
 
-def _write_junit(file: Path, results: list[BuildResult]) -> None:
+def _write_junit(file: Path, results: list[BuildResult]) -> list[ForgeError]:
+    """Writes the results; the error if that cannot be done, which makes no build undone."""
     from modelforge.junit import junit  # noqa: PLC0415
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(junit(results), encoding="utf-8")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(junit(results), encoding="utf-8")
+    except OSError as error:
+        return [UsageProblem(f"--junit {file} cannot be written: {error.strerror}")]
+    return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from modelforge.errors import ForgeError
+from modelforge.errors import ExitCode, ForgeError
 from modelforge.modelfile import Turn as Turn  # noqa: TC001 (re-exported)
 from modelforge.parameters import ParameterValue as ParameterValue  # noqa: TC001 (re-exported)
 
@@ -114,6 +114,9 @@ class Placement:
 
 class BrokenModel(ForgeError):
     """A name whose manifest is there but cannot be read: a server died while it wrote it, or its disk was full."""
+
+    exit_code = ExitCode.BUILD_FAILED
+    kind = "build"
 
 
 class Runtime(Protocol):
