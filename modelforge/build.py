@@ -217,7 +217,7 @@ def _test_standing(order: Order, bench: Bench, result: BuildResult, standing: St
     seconds = {"smoke": bench.now() - start}
     if not report.passed:
         raise _SmokeTestsFailed(report, seconds)
-    bench.journal.append(_entry(order, bench, "tested", report, manifest=standing.manifest, replaced=""))
+    _write_down(bench, _entry(order, bench, "tested", report, manifest=standing.manifest, replaced=""))
     return replace(_unchanged(order, bench, result, standing), smoke=report, seconds=seconds)
 
 
@@ -244,8 +244,8 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
     finally:
         if done is None and not keep_staged:
             abandon(bench.runtime, bench.journal, staged=staged, name=name)
-    bench.journal.append(
-        _entry(order, bench, "promoted", report, manifest=done.manifest, replaced=done.replaced)
+    _write_down(
+        bench, _entry(order, bench, "promoted", report, manifest=done.manifest, replaced=done.replaced)
     )
     return replace(
         result,
@@ -289,6 +289,15 @@ def _smoke(order: Order, bench: Bench, name: str) -> SmokeReport:
     finally:
         with suppress(ForgeError):
             bench.runtime.unload(name)
+
+
+def _write_down(bench: Bench, entry: JournalEntry) -> None:
+    """The journal is only a hint: where it cannot be written, what was done stays done."""
+    try:
+        bench.journal.append(entry)
+    except (OSError, ForgeError) as error:
+        text = f"the journal cannot be written, so history will not know of this build: {error}"
+        bench.emit(Step(stage="promote", text=text, kind="warning"))
 
 
 def _entry(

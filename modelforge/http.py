@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from modelforge.project_settings import Timeouts
+
 Transport: TypeAlias = httpx2.BaseTransport
 
 CHUNK = 1 << 20
@@ -33,15 +35,6 @@ _REASONS = {
     errno.ETIMEDOUT: "connection timed out",
     errno.EADDRNOTAVAIL: "no such address here",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timeouts:
-    """Seconds: to connect, for a plain call, and without progress while something is loaded or made."""
-
-    connect: float = 5.0
-    call: float = 30.0
-    load: float = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

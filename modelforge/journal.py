@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from modelforge.errors import PromoteFailed, UsageProblem
+from modelforge.errors import BuildFailed, PromoteFailed, UsageProblem
 from modelforge.runtimes import RuntimeInfo
 
 if TYPE_CHECKING:
@@ -142,9 +142,19 @@ class Journal:
         return notes
 
     def note(self, pending: Pending) -> None:
-        """Writes down what is about to be left on the runtime."""
+        """Writes down what is about to be left on the runtime.
+
+        Raises:
+            BuildFailed: the state folder is full or not writable.
+        """
         folder = self._make(self._folder / "pending")
-        _write_whole(folder / f"{name_key(pending.name)}.json", json.dumps(asdict(pending)))
+        try:
+            _write_whole(folder / f"{name_key(pending.name)}.json", json.dumps(asdict(pending)))
+        except OSError as error:  # nothing may be left on a runtime that nobody would know of
+            raise BuildFailed(
+                f"the state folder {self._state} cannot be written ({error.strerror})",
+                hint="free some space there, or set MODELFORGE_STATE to another folder",
+            ) from error
 
     def forget(self, key: str) -> None:
         """Takes a note back."""

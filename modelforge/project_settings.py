@@ -20,7 +20,7 @@ _COMMAND_LINE = "command line"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
-    """Seconds: to connect, for a plain call, and for loading or creating without progress."""
+    """Seconds: to connect, for a plain call, and without progress while something is loaded or made."""
 
     connect: float = 5.0
     call: float = 30.0

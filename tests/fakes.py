@@ -63,6 +63,7 @@ class Failure:
     error: BaseException
     nth: int
     when: When
+    for_good: bool = False
 
 
 class FakeRuntime:
@@ -90,16 +91,28 @@ class FakeRuntime:
         self.chats: list[tuple[str, ChatRequest]] = []
         self.closed = False
         self._failures: list[Failure] = []
+        self._dead: BaseException | None = None
         self._now = 1_790_000_000.0
 
     # -- what a test arranges ------------------------------------------------------------------------
 
     def fail(
-        self, method: str, error: BaseException | None = None, *, nth: int = 1, when: When = "before"
+        self,
+        method: str,
+        error: BaseException | None = None,
+        *,
+        nth: int = 1,
+        when: When = "before",
+        for_good: bool = False,
     ) -> None:
-        """The n-th call from now of `method` ("*": any method) raises `error`, once."""
+        """The n-th call from now of `method` ("*": any method) raises `error`; once, or all from then on."""
         chosen = error or BuildFailed(f"{method} was told to fail")
-        self._failures.append(Failure(method=method, error=chosen, nth=nth, when=when))
+        self._failures.append(Failure(method=method, error=chosen, nth=nth, when=when, for_good=for_good))
+
+    def heal(self) -> None:
+        """From now on nothing fails."""
+        self._failures.clear()
+        self._dead = None
 
     def stand(self, name: str, standing: Standing | None = None) -> Standing:
         """Puts a model there, as if somebody else had made it."""
@@ -219,11 +232,14 @@ class FakeRuntime:
     def _begin(self, method: str, *arguments: str) -> Failure | None:
         """Writes the call down; raises what is due before it, returns what is due after it."""
         self.calls.append((method, *arguments))
+        if self._dead is not None:
+            raise self._dead
         for failure in [one for one in self._failures if one.method in {method, "*"}]:
             failure.nth -= 1
             if failure.nth:
                 continue
             self._failures.remove(failure)
+            self._dead = failure.error if failure.for_good else None
             if failure.when == "before":
                 raise failure.error
             return failure

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
-from modelforge.http import CutOff, HttpClient, NoAnswer, Timeouts
+from modelforge.http import CutOff, HttpClient, NoAnswer
+from modelforge.project_settings import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

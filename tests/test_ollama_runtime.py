@@ -15,8 +15,8 @@ from modelforge.errors import BuildFailed, SmokeFailed, Unreachable, UsageProble
 from modelforge.events import silent
 from modelforge.filehash import Hashes
 from modelforge.gguf import LongArray
-from modelforge.http import Timeouts
 from modelforge.modelfile import Loss
+from modelforge.project_settings import Timeouts
 from modelforge.runtimes import BrokenModel, ChatRequest, Turn, ollama_cli, ollama_weights
 from modelforge.runtimes.ollama import OllamaRuntime, Via, connect
 from modelforge.runtimes.ollama_api import error_words, unix_seconds

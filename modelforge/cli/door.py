@@ -29,6 +29,7 @@ class InternalError(ForgeError):
 def enter(command: click.Command, arguments: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # noqa: ANN401
     """Runs `command` and exits with the code that its end stands for."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     flags = Flags(json="--json" in words, debug="--debug" in words)
     signal.signal(signal.SIGTERM, _terminate)
     # a command makes many objects and drops few: looking for garbage every 700 is a twentieth of its time
@@ -43,6 +44,13 @@ def enter(command: click.Command, arguments: Sequence[str] | None = None, **extr
     sys.exit(code)
 
 
+def _open_streams() -> None:
+    """Python has None for a stream that was closed before it started, as `>&-` and some daemons do it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (ours to the end)
+
+
 def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str, Any]) -> int:
     try:
         # click puts `flags` itself at the root of its contexts: what a command line gave is seen here too
@@ -50,7 +58,7 @@ def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str
     except BrokenPipeError:
         return ExitCode.OK
     except (KeyboardInterrupt, click.Abort):
-        return _show(flags, Interrupted("interrupted; nothing was promoted"))
+        return _show(flags, Interrupted("interrupted"))
     except click.ClickException as error:
         return _show(flags, _usage(error))
     except ForgeError as error:

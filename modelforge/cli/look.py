@@ -11,7 +11,7 @@ from modelforge import models, overview, pipeline, targets
 from modelforge.cli.complete import hardware_names, profile_names
 from modelforge.cli.flags import common_flags, flags_of
 from modelforge.cli.site import site_of, working
-from modelforge.errors import ExitCode, ForgeError, ProfileProblem
+from modelforge.errors import ExitCode, ForgeError, ProfileProblem, UsageProblem
 from modelforge.hardware import THIS
 
 if TYPE_CHECKING:
@@ -172,7 +172,9 @@ def render_command(ctx: click.Context, profile: str, hardware: tuple[str, ...]) 
     flags = flags_of(ctx)
     console = flags.console()
     with working(flags) as work:
-        target = targets.targets(work, profile, hardware[:1])[0]
+        if len(hardware) > 1:
+            raise UsageProblem("one Modelfile is for one hardware", hint="give -H once")
+        target = targets.targets(work, profile, hardware)[0]
         plan = pipeline.plan(work, target)
         made = pipeline.rendered(work, target, plan)
     if flags.json:

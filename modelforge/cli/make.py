@@ -103,8 +103,10 @@ def _build_all(
     for target in found:
         try:
             ends.append(_build(flags, work, target, options))
-        except (Unreachable, Interrupted) as error:
+        except Unreachable as error:
             return [*ends, error]
+        except KeyboardInterrupt:
+            return [*ends, _interrupted(target, options)]
         except ForgeError as error:  # of this target alone, before there was a plan
             ends.append(error)
     return ends
@@ -134,25 +136,39 @@ def _dry_run(flags: Flags, work: Work, found: tuple[Target, ...], options: Build
     return ExitCode.OK
 
 
+def _interrupted(target: Target, options: BuildOptions) -> Interrupted:
+    name = options.name or f"{target.profile.model_name}:{target.tag}"
+    return Interrupted(
+        f"interrupted while {name} was built; nothing half-made has taken its name",
+        hint="run the same command again: it takes away what was left and builds what is missing",
+    )
+
+
 def _report(flags: Flags, ends: list[BuildResult | ForgeError], junit: Path | None) -> int:
+    if len(ends) == 1 and isinstance(ends[0], ForgeError):  # no result at all
+        raise ends[0]
     results = [end for end in ends if not isinstance(end, ForgeError)]
-    if len(ends) == 1 and not results:
-        raise ends[0]  # type: ignore[misc]  # one target, and no result at all
     if junit is not None:
         ends = [*ends, *_write_junit(junit, results)]
     errors = [error for end in ends if (error := _error_of(end)) is not None]
-    code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
+    code = _code_of(errors)
     console = flags.console()
     if flags.json:
-        from modelforge.report import build_document  # noqa: PLC0415
+        from modelforge.report import build_document, document  # noqa: PLC0415
 
-        console.document(build_document(results, code, [end for end in ends if isinstance(end, ForgeError)]))
-        return code
-    told = [result.error for result in results if _told(result)]
+        own = [end for end in ends if isinstance(end, ForgeError)]
+        console.document(build_document(results, code, own) if results else document("error", code, own, {}))
+    told = [result.error for result in results if flags.json or _told(result)]
     for error in errors:
         if error not in told:
             console.error(error)
     return code
+
+
+def _code_of(errors: list[ForgeError]) -> int:
+    """That of the first failure, in build order; an interrupted build says so whatever failed before."""
+    stopped = [error for error in errors if isinstance(error, Interrupted)]
+    return int((stopped or errors)[0].exit_code) if errors else int(ExitCode.OK)
 
 
 def _error_of(end: BuildResult | ForgeError) -> ForgeError | None:

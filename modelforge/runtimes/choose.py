@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,13 +74,12 @@ def open_ollama(site: Site, host: Host) -> Runtime:
     Raises:
         Unreachable: nothing answers there, or what answers is no Ollama.
     """
-    from modelforge.http import Timeouts  # noqa: PLC0415
     from modelforge.runtimes.ollama import connect  # noqa: PLC0415 (brings the HTTP client)
 
     journal = Journal(site.state, RuntimeInfo(kind="ollama", version="", endpoint=host.display))
     return connect(
         host,
-        timeouts=Timeouts(**asdict(site.project.settings.timeouts)),
+        timeouts=site.project.settings.timeouts,
         via=site.via,
         lock=journal.writing,
         hashes=site.hashes,

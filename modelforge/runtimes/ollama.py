@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
-    from modelforge.http import Timeouts, Transport
+    from modelforge.http import Transport
+    from modelforge.project_settings import Timeouts
     from modelforge.render import Rendered, Request
     from modelforge.runtimes import ChatReply, ChatRequest, Entry, RuntimeKind, Standing
     from modelforge.runtimes.ollama_host import Host

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from modelforge.http import Answer, HttpClient, Timeouts
+    from modelforge.http import Answer, HttpClient
+    from modelforge.project_settings import Timeouts
 
 T = TypeVar("T")
 

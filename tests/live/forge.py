@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess  # noqa: TID251 (the program under test is started here)
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from tests.commands import Done
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 SOURCE = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command line did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """Standard output as the one JSON document that `--json` promises."""
-        found: dict[str, Any] = json.loads(self.out)
-        return found
 
 
 @dataclass

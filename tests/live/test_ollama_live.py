@@ -16,7 +16,7 @@ from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed, Unreachable
 from modelforge.events import Event, Progress, silent
 from modelforge.filehash import Hashes
 from modelforge.gguf import read_header
-from modelforge.http import Timeouts
+from modelforge.project_settings import Timeouts
 from modelforge.runtimes import WEIGHTS, BrokenModel, ChatRequest, Runtime, Turn
 from modelforge.runtimes.ollama import OllamaRuntime, Via, connect
 from modelforge.runtimes.ollama_host import parse_host

@@ -16,7 +16,7 @@ from modelforge.chat_templates import choose
 from modelforge.errors import SmokeFailed
 from modelforge.events import silent
 from modelforge.filehash import Hashes
-from modelforge.http import Timeouts
+from modelforge.project_settings import Timeouts
 from modelforge.runtimes import ChatRequest, Turn
 from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
 from modelforge.runtimes.ollama import connect

@@ -1,0 +1,256 @@
+"""Fills the generated parts of docs/reference from the code: `python docs/generate.py`, or `make docs`.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; what is around it is written by hand.
+"""  # noqa: INP001 (a script)
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+import types
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, BaseModel
+from pydantic.fields import FieldInfo
+
+from modelforge.cli import COMMANDS, cli
+from modelforge.hardware import files, table
+from modelforge.profile import schema
+from modelforge.profile.described import description
+from modelforge.project_file import DockerTable, HostTable, ProjectFile, RuntimeTable, TimeoutsTable
+from modelforge.project_settings import ENVIRONMENT
+from modelforge.units import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+REFERENCE = Path(__file__).parent / "reference"
+PART = re.compile(r"(<!-- generated: (?P<name>[\w. -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BASIC = {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
+
+
+def filled(text: str) -> str:
+    """The page with its generated parts as the code has them now."""
+    return PART.sub(lambda part: f"{part[1]}\n{generated(part['name'])}\n\n{part[3]}", text)
+
+
+def generated(name: str) -> str:
+    """One part by its name: `commands`, `environment`, `hardware names`, `foreign`, or a table's class."""
+    parts: Mapping[str, Callable[[], str]] = {
+        "commands": commands,
+        "common flags": lambda: flags_table(common_flags()),
+        "environment": environment,
+        "hardware names": hardware_names,
+        "foreign": foreign,
+    }
+    return parts[name]() if name in parts else keys_table(TABLES[name])
+
+
+TABLES: Mapping[str, type[BaseModel]] = {
+    one.__name__: one
+    for one in (
+        *(
+            schema.Head,
+            schema.Body,
+            schema.Base,
+            schema.Parameters,
+            schema.Resolve,
+            schema.Serve,
+            schema.Targets,
+        ),
+        *(schema.Message, schema.SmokeTest, schema.Expect),
+        *(ProjectFile, RuntimeTable, DockerTable, HostTable, TimeoutsTable),
+        *(files.HardwareFile, files.DeviceTable),
+    )
+}
+
+
+# -- tables of TOML -----------------------------------------------------------------------------------
+
+
+def keys_table(model: type[BaseModel]) -> str:
+    """Every key of a TOML table: its type and range, its default, what it is for."""
+    rows = []
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        words = (description(model, name) or "").replace('\\"', '"')
+        kind = type_words(field.annotation, field.metadata)
+        rows.append((f"`{key}`", kind, default_words(field), words))
+    return markdown(("key", "type", "default", "for"), rows)
+
+
+def type_words(annotation: Any, metadata: Sequence[object] = ()) -> str:  # noqa: ANN401 (any type at all)
+    """A type as a reader of TOML thinks of it, with its range."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_words(inner[0], [*flat(inner[1:]), *metadata])
+    if origin in {Union, types.UnionType}:
+        kinds = [type_words(one) for one in inner if one is not type(None)]
+        return expected(metadata) or ", or ".join(sorted(dict.fromkeys(kinds), key=len))
+    if origin is Literal:
+        return ", ".join(f"`{json.dumps(one)}`" for one in inner)
+    if origin is tuple:
+        entry = type_words(inner[0])
+        plural = {"text": "texts", "table": "tables"}.get(entry)
+        return (f"list of {plural}" if plural else f"list; each {entry}") + limits(metadata)
+    if Mapping in {origin, annotation} or (
+        isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    ):
+        return "table"
+    return expected(metadata) or BASIC[annotation] + limits(metadata)
+
+
+def flat(metadata: Iterable[object]) -> list[object]:
+    """What an Annotated carries, that of pydantic's Field included."""
+    return [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
+
+
+def limits(metadata: Iterable[object]) -> str:
+    """`, 1 to 1024`, `, above 0`."""
+    found = {type(one): one for one in metadata}
+    low, high = found.get(Ge), found.get(Le)
+    if isinstance(low, Ge) and isinstance(high, Le):
+        return f", {low.ge} to {high.le}"
+    words = {Ge: "{} or more", Gt: "above {}", Le: "at most {}", Lt: "below {}"}
+    for kind, text in words.items():
+        if kind in found:
+            return ", " + text.format(getattr(found[kind], kind.__name__.lower()))
+    return ""
+
+
+def expected(metadata: Iterable[object]) -> str:
+    """What a validator says that it expects, in its own words: it is asked with something wrong."""
+    for one in metadata:
+        if not isinstance(one, AfterValidator):
+            continue
+        check: Any = one.func
+        for wrong in ("", "(", "/", {"type": 7}, {"": 1}):
+            try:
+                check(wrong)
+            except ValueError as error:
+                return re.sub(r" \(.*\)$|: .*is not valid.*$", "", str(error))
+            except (TypeError, AttributeError):
+                continue
+    return ""
+
+
+def default_words(field: FieldInfo) -> str:
+    """The default as TOML spells it; `–` where an absent key says nothing, `needed` where it has to be there."""
+    if field.is_required():
+        return "needed"
+    value = field.default
+    if value is None or value in ((), {}, "") or isinstance(value, BaseModel):
+        return "–"
+    return f"`{json.dumps(value)}`"
+
+
+def foreign() -> str:
+    """Parameters that people bring from elsewhere, and what is said of them."""
+    known = schema.Parameters.foreign
+    rows = []
+    for words in sorted(set(known.values())):
+        keys = sorted(key for key, of in known.items() if of == words)
+        rows.append((", ".join(f"`{key}`" for key in keys), words))
+    return markdown(("not a parameter", "what is said of it"), rows)
+
+
+# -- commands -----------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Every command: usage, words, arguments and own flags."""
+    parts = []
+    own_flags = {flag.name for flag in common_flags()}
+    for name in COMMANDS:
+        command = getattr(import_module(f"modelforge.cli.{COMMANDS[name][0]}"), f"{name}_command")
+        context = click.Context(command, info_name=name, parent=click.Context(cli, info_name="modelforge"))
+        usage = " ".join(command.collect_usage_pieces(context))
+        flags = [one for one in options(command) if one.name not in own_flags]
+        pieces = [f"## {name}", f"    modelforge {name} {usage}", inspect.cleandoc(command.help or "")]
+        parts += [*pieces, flags_table(flags)] if flags else pieces
+    return "\n\n".join(parts)
+
+
+def common_flags() -> list[click.Option]:
+    """The flags that every command takes."""
+    return [one for one in options(cli) if one.name not in {"version", "help"}]
+
+
+def options(command: click.Command) -> list[click.Option]:
+    """The options of a command, without `--help`."""
+    return [one for one in command.params if isinstance(one, click.Option)]
+
+
+def flags_table(flags: Iterable[click.Option]) -> str:
+    """A row for each flag."""
+    return markdown(("flag", "does"), [(flag_words(one), flag_help(one)) for one in flags])
+
+
+def flag_words(option: click.Option) -> str:
+    """`-H`, `--hardware NAME` …: all spellings, with what they take."""
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    if option.is_flag or option.count:
+        return names
+    choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+    takes = "\\|".join(map(str, choices)) or option.metavar or "TEXT"
+    return f"{names} {takes}" + (" …" if option.multiple else "")
+
+
+def flag_help(option: click.Option) -> str:
+    """The help text, and the default where there is one that says something."""
+    default = option.default
+    tells = isinstance(default, str) and not option.is_flag
+    return f"{option.help or ''}" + (f" Default: `{default}`." if tells else "")
+
+
+# -- the rest -----------------------------------------------------------------------------------------
+
+
+def environment() -> str:
+    """The environment variables that stand for settings."""
+    rows = []
+    for variable, key, read in ENVIRONMENT:
+        choices = getattr(read, "choices", ())
+        rows.append((f"`{variable}`", f"`{key}`", ", ".join(f"`{one}`" for one in choices)))
+    return markdown(("variable", "setting", "one of"), rows)
+
+
+def hardware_names() -> str:
+    """The named table."""
+    rows = []
+    for name in table.names():
+        found = table.entry(name)
+        if found is None:
+            continue
+        size = f"{'' if found.exact else '~'}{found.memory / GIB:.2f}".rstrip("0").rstrip(".")
+        devices = f"{found.count} × " if found.count > 1 else ""
+        rows.append((f"`{name}`", found.backend, f"{devices}{size}", f"{found.bandwidth / 10**9:.0f}"))
+    return markdown(("name", "backend", "GiB", "GB/s"), rows)
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines)
+
+
+def main() -> int:
+    """Writes every page whose generated parts are stale, and names it."""
+    for page in sorted(REFERENCE.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        fresh = filled(text)
+        if fresh != text:
+            page.write_text(fresh, encoding="utf-8")
+            sys.stdout.write(f"{page.relative_to(REFERENCE.parent.parent)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
