@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STORE  := $(CURDIR)/examples/quickstart/.modelforge/store
 FORGE  := MODELFORGE_STORE=$(STORE) $(BIN)/modelforge -C examples/quickstart --runtime embedded
 
-.PHONY: quickstart test check benchmarks clean
+.PHONY: quickstart test check docs benchmarks clean
 
 # A profile becomes a tested model, offline and without Ollama, in a store of its own.
 quickstart: $(VENV)/.quickstart
@@ -22,6 +22,10 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tables of docs/reference, from the code.
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
 
 benchmarks: $(VENV)/.test
 	$(BIN)/python benchmarks/gguf_header.py

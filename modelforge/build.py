@@ -63,7 +63,8 @@ class BuildResult:
     """What became of a variant. `replaced` is the journal's line of what stood there before, if it is known.
 
     `digests` has plan, content and manifest; `seconds` resolve, create, smoke and promote. `error` is what
-    stopped it, None if nothing did.
+    stopped it, None if nothing did. `kept_failed` is the staged name of a model that failed its tests and was
+    to stay; `tested_standing`: nothing was made, the tests ran on the model that stands.
     """
 
     variant: str
@@ -77,6 +78,8 @@ class BuildResult:
     replaced: JournalEntry | None = None
     standing: JournalEntry | None = None
     error: ForgeError | None = None
+    kept_failed: str = ""
+    tested_standing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +115,8 @@ def build(order: Order, bench: Bench) -> BuildResult:
             smoke=failed.report,
             error=SmokeFailed(str(failed)),
             seconds=failed.seconds,
+            tested_standing=failed.model == order.name,
+            kept_failed=failed.model if order.keep_failed and failed.model != order.name else "",
         )
     except SmokeFailed as error:
         try:
@@ -134,10 +139,11 @@ def _died(bench: Bench, error: ForgeError) -> BuildFailed:
 class _SmokeTestsFailed(Exception):
     """Carries the report of failed tests up to where the result is made."""
 
-    def __init__(self, report: SmokeReport, seconds: Mapping[str, float]) -> None:
+    def __init__(self, report: SmokeReport, seconds: Mapping[str, float], *, model: str) -> None:
         super().__init__(f"{report.count('failed')} of {len(report.results)} smoke tests failed")
         self.report = report
         self.seconds = seconds
+        self.model = model
 
 
 def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
@@ -216,7 +222,7 @@ def _test_standing(order: Order, bench: Bench, result: BuildResult, standing: St
     report = _smoke(order, bench, order.name)
     seconds = {"smoke": bench.now() - start}
     if not report.passed:
-        raise _SmokeTestsFailed(report, seconds)
+        raise _SmokeTestsFailed(report, seconds, model=order.name)
     _write_down(bench, _entry(order, bench, "tested", report, manifest=standing.manifest, replaced=""))
     return replace(_unchanged(order, bench, result, standing), smoke=report, seconds=seconds)
 
@@ -237,7 +243,7 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         report = _staged_smoke(order, bench, staged, seconds)
         if report is not None and not report.passed:
             keep_staged = order.keep_failed
-            raise _SmokeTestsFailed(report, seconds)
+            raise _SmokeTestsFailed(report, seconds, model=staged)
         start = bench.now()
         done = promote(bench.runtime, bench.journal, staged=staged, name=order.name, keep=order.keep)
         seconds["promote"] = bench.now() - start

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from modelforge.runtimes import RuntimeKind
 
-EventKind: TypeAlias = Literal["promoted", "tested", "rolled-back", "restored"]
+EventKind: TypeAlias = Literal["promoted", "tested", "rolled-back"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelforge.errors import ForgeError, NothingSelected
-from modelforge.hardware import choose, table
+from modelforge.hardware import table
 from modelforge.hardware.files import load_hardware
 from modelforge.names import canonical
 from modelforge.profile.load import load_profile, profile_names
 from modelforge.settings import profile_problem
+from modelforge.targets import named_by_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from modelforge.profile import Profile
     from modelforge.site import Site
@@ -46,37 +48,38 @@ def validate(site: Site, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[F
             f"there are no profiles in {site.project.root}", hint="modelforge init starts a project"
         )
     profiles, errors = _load(site, chosen)
-    found = list(errors)
-    for file in hardware:
-        try:
-            load_hardware(file, root=site.project.root)
-        except ForgeError as error:
-            found.append(error)
+    found = [*errors, *_wrong_files(site, hardware)]
     for profile in profiles:
         found.extend(_unknown_hardware(site, profile))
     found.extend(_one_name_twice(profiles))
+    found = _once(found)
     files = [*(site.project.profiles / f"{name}.toml" for name in chosen), *hardware]
     return tuple(str(file.relative_to(site.project.root)) for file in files), tuple(found)
 
 
-def _unknown_hardware(site: Site, profile: Profile) -> list[ForgeError]:
+def _wrong_files(site: Site, files: Sequence[Path]) -> list[ForgeError]:
     errors: list[ForgeError] = []
-    for index, target in enumerate(profile.targets):
-        errors.extend(_unknown(site, profile, target, f"hardware.targets.{index}"))
-    for name in profile.overrides:
-        if name not in profile.targets:
-            errors.extend(_unknown(site, profile, name, f"hardware.{name}"))
+    for file in files:
+        try:
+            load_hardware(file, root=site.project.root)
+        except ForgeError as error:
+            errors.append(error)
     return errors
 
 
-def _unknown(site: Site, profile: Profile, name: str, key: str) -> list[ForgeError]:
-    try:
-        choose.by_name(name, folder=site.project.hardware, probe=site.probe)
-    except ForgeError as error:
-        first = error.problems[0]
-        hint = first.hint or ""
-        return [profile_problem(profile, key, first.message, hint)]
-    return []
+def _once(errors: Sequence[ForgeError]) -> list[ForgeError]:
+    """A hardware file that is wrong is met again in each profile that names it."""
+    return list({error.problems: error for error in reversed(errors)}.values())[::-1]
+
+
+def _unknown_hardware(site: Site, profile: Profile) -> list[ForgeError]:
+    errors: list[ForgeError] = []
+    for name in dict.fromkeys((*profile.targets, *profile.overrides)):
+        try:
+            named_by_profile(site, profile, name)
+        except ForgeError as error:
+            errors.append(error)
+    return errors
 
 
 def _one_name_twice(profiles: Sequence[Profile]) -> list[ForgeError]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RuntimeChoice: TypeAlias = Literal["auto", "ollama", "docker", "embedded"]
 Pull: TypeAlias = Literal["missing", "always", "never"]
 
-_COMMAND_LINE = "command line"
+COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ def settings_from(
         UsageProblem: an environment variable that does not say something valid.
     """
     given = {**file, **_from_environment(environment)}
-    given |= {key: Value(value=value, source=_COMMAND_LINE) for key, value in (flags or {}).items()}
+    given |= {key: Value(value=value, source=COMMAND_LINE) for key, value in (flags or {}).items()}
     plain = {key: each.value for key, each in given.items()}
     hosts = _hosts(plain)
     named = plain.get("host") if "host" in given and given["host"].source != "OLLAMA_HOST" else None
@@ -200,7 +200,7 @@ ENVIRONMENT: tuple[tuple[str, str, Callable[[str], object]], ...] = (
     ("MODELFORGE_DOCKER_CPUS", "docker.cpus", _positive),
     ("DOCKER_HOST", "docker.host", _text),
 )
-_OUTSIDE = frozenset({_COMMAND_LINE, *(variable for variable, _, _ in ENVIRONMENT)})
+_OUTSIDE = frozenset({COMMAND_LINE, *(variable for variable, _, _ in ENVIRONMENT)})
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Value]:

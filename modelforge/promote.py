@@ -46,7 +46,10 @@ def promote(runtime: Runtime, journal: Journal, *, staged: str, name: str, keep:
         if wanted is None:
             raise PromoteFailed(f"{staged} has gone from {runtime.info.endpoint}")
         before = _standing(runtime, name)
-        kept = _keep(runtime, name, before) if before else ""
+        kept = _kept_name(name, before) if before else ""
+        journal.note(Pending(name=name, staged=staged, kept=kept))
+        if before:
+            _keep(runtime, name, before, kept)
         journal.note(Pending(name=name, staged=staged, kept=kept, promoting=True))
         if before:
             runtime.unload(name)
@@ -73,6 +76,8 @@ def abandon(runtime: Runtime, journal: Journal, *, staged: str, name: str) -> No
     with suppress(ForgeError):
         runtime.delete(staged)
         note = journal.pending().get(name_key(name))
+        if note is not None:
+            _drop_broken(runtime, note.kept)
         if note is None or not note.promoting or not note.kept or _standing(runtime, name) is not None:
             journal.forget(name_key(name))
 
@@ -149,12 +154,22 @@ def _undo(runtime: Runtime, journal: Journal, key: str, note: Pending, emit: Emi
         runtime.delete(note.staged)
     if note.promoting and _standing(runtime, note.name) is None:
         _restore(runtime, note.name, note.kept, emit)
+    _drop_broken(runtime, note.kept)
     journal.forget(key)
     return True
 
 
+def _drop_broken(runtime: Runtime, kept: str) -> None:
+    """A kept name that a dying server left empty is of no use to anybody."""
+    try:
+        if kept:
+            runtime.show(kept)
+    except BrokenModel:
+        runtime.delete(kept)
+
+
 def _restore(runtime: Runtime, name: str, kept: str, emit: Emit) -> None:
-    wanted = runtime.show(kept) if kept else None
+    wanted = _standing(runtime, kept) if kept else None
     if wanted is None:  # there was nothing before: an empty name is taken away
         runtime.delete(name)
         return
@@ -186,15 +201,17 @@ def _standing(runtime: Runtime, name: str) -> Standing | None:
         return None
 
 
-def _keep(runtime: Runtime, name: str, before: Standing) -> str:
+def _kept_name(name: str, before: Standing) -> str:
+    return f"{KEPT}:{name_key(name)}{before.manifest.removeprefix('sha256:')[:16]}"
+
+
+def _keep(runtime: Runtime, name: str, before: Standing, kept: str) -> None:
     """Copies `name` to its kept name and makes sure of it."""
-    digest = before.manifest.removeprefix("sha256:")[:16]
-    kept = f"{KEPT}:{name_key(name)}{digest}"
     for _ in range(COPIES):
         runtime.copy(name, kept)
         copy = _standing(runtime, kept)
         if copy is not None and copy.manifest == before.manifest:
-            return kept
+            return
     raise PromoteFailed(f"{name} could not be kept under a second name, so it was not replaced")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from modelforge.errors import NothingSelected, UsageProblem
+from modelforge.errors import NothingSelected, ProfileProblem, UsageProblem
 from modelforge.hardware import THIS, Hardware, choose
 from modelforge.profile.load import load_profile, profile_names
 from modelforge.runtimes.choose import remote_host
@@ -140,7 +140,10 @@ def _target(work: Work, profile: Profile, name: str) -> Target:
     site = work.site
     if name.casefold() == THIS:
         return _this(work, profile)
-    hardware = choose.by_name(name, folder=site.project.hardware, probe=site.probe)
+    if name in profile.targets:
+        hardware = named_by_profile(site, profile, name)
+    else:
+        hardware = choose.by_name(name, folder=site.project.hardware, probe=site.probe)
     return Target(
         profile=_on(work, profile, hardware),
         hardware=hardware,
@@ -155,10 +158,27 @@ def _is_here(work: Work, hardware: Hardware) -> bool:
     return machine is not None and choose.same(hardware, machine)
 
 
+def named_by_profile(site: Site, profile: Profile, name: str) -> Hardware:
+    """The hardware that a profile's [hardware] means by a name.
+
+    Raises:
+        ProfileProblem: there is none, at the line that names it; or its own file is wrong.
+    """
+    try:
+        return choose.by_name(name, folder=site.project.hardware, probe=site.probe)
+    except ProfileProblem:
+        raise
+    except UsageProblem as error:
+        from modelforge.profile.place import hardware_problem  # noqa: PLC0415 (only where something is wrong)
+
+        at = ("targets", profile.targets.index(name)) if name in profile.targets else (name,)
+        raise hardware_problem(site.project, profile, ("hardware", *at), error.problems[0]) from None
+
+
 def _on(work: Work, profile: Profile, hardware: Hardware) -> Profile:
     """The profile with the overrides of a hardware, by whichever of its names they were written."""
     for name in profile.overrides:
-        known = choose.by_name(name, folder=work.site.project.hardware, probe=work.site.probe)
+        known = named_by_profile(work.site, profile, name)
         if known.name == hardware.name:
             return profile.on(name)
     return profile
@@ -168,7 +188,7 @@ def _this(work: Work, profile: Profile) -> Target:
     """The runtime's machine; a target of the profile that is the same machine lends its overrides."""
     hardware = _runtime_machine(work.site)
     for target in dict.fromkeys((*profile.targets, *profile.overrides)):
-        known = choose.by_name(target, folder=work.site.project.hardware, probe=work.site.probe)
+        known = named_by_profile(work.site, profile, target)
         if choose.same(known, hardware):
             lent = _on(work, profile, known)
             note = f"this machine is {target}: its overrides apply" if lent is not profile else ""

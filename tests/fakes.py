@@ -77,7 +77,7 @@ class FakeRuntime:
         default: Answer = "ok",
         place: Placement | None = ON_CPU,
     ) -> None:
-        self._info = info or RuntimeInfo(kind="ollama", version="0.32.15", endpoint="http://127.0.0.1:11434")
+        self._info = info or RuntimeInfo(kind="ollama", version="0.32.15", endpoint="127.0.0.1:11434")
         self.answers = dict(answers or {})
         self.default = default
         self.place = place

@@ -284,7 +284,7 @@ def test_a_profile_that_says_little_leaves_the_rest_to_the_base(tmp_path: Path) 
         ),
         pytest.param(
             BASE + "quants = ['q4_k_n']",
-            "3:11: an entry of 'quants' is \"q4_k_n\", expected a quant of llama.cpp (modelforge quants lists them)",
+            "3:11: an entry of 'quants' is \"q4_k_n\", expected a quant of llama.cpp, such as Q8_0, Q6_K or Q4_K_M",
             "'q4_k_n'",
             "did you mean 'Q4_K_S'?",
             id="quant",

@@ -234,7 +234,14 @@ def test_a_failed_build_says_what_still_stands() -> None:
         "coder:latest is unchanged: it still is the 14b-instruct-q5_K_M of 2026-09-21.",
         "The failed candidate is gone. To look at it: modelforge build coder --keep-failed",
     ]
-    assert len(builds.outcome_lines(failed, kept_failed=True)) == 1
+    kept = replace(failed, kept_failed="modelforge/staged:0123")
+    assert builds.outcome_lines(kept)[1:] == [
+        "The failed candidate stays until the next build: modelforge/staged:0123"
+    ]
+    standing = replace(failed, tested_standing=True)
+    assert builds.outcome_lines(standing) == [
+        "coder:latest stands as it was: nothing was made, its tests failed."
+    ]
     assert builds.outcome_lines(replace(failed, standing=None))[0] == "coder:latest was not touched."
     assert builds.outcome_lines(a_build(status="failed")) == []
 

@@ -94,7 +94,7 @@ def _unknown_quant(name: str) -> Problem:
         message=f"'{name}' in base.quants is no quant",
         kind=BaseProblem.kind,
         expected="a name such as Q4_K_M or Q8_0",
-        hint=did_you_mean(name, quants.names()) or "all of them: modelforge quants",
+        hint=did_you_mean(name, quants.names()) or f"such as {', '.join(quants.default_names())}",
     )
 
 

@@ -118,7 +118,7 @@ def _build(flags: Flags, work: Work, target: Target, options: BuildOptions) -> B
 
     console = flags.console()
     result = pipeline.build_target(work, target, options, on_plan=lambda plan: console.talk(plan_lines(plan)))
-    console.talk(outcome_lines(result, kept_failed=options.keep_failed))
+    console.talk(outcome_lines(result))
     console.talk(next_lines(result))
     return result
 

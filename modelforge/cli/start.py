@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command("init")
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
 @common_flags
 @click.pass_context
-def init_command(ctx: click.Context, folder: Path) -> int:
+def init_command(ctx: click.Context, directory: Path) -> int:
     """Start a project that builds at once.
 
     Takes what this machine has: GGUF files in DIR, else a model of the Ollama server that answers, else a tiny demo
@@ -30,7 +30,7 @@ def init_command(ctx: click.Context, folder: Path) -> int:
     from modelforge import report  # noqa: PLC0415
 
     flags = flags_of(ctx)
-    root = flags.start() / folder
+    root = flags.start() / directory
     files = new_project(_found(site_of(flags), root))
     taken = [file.path for file in files if (root / file.path).exists() and file.path != ".gitignore"]
     if taken:
@@ -42,7 +42,7 @@ def init_command(ctx: click.Context, folder: Path) -> int:
         return ExitCode.OK
     width = max(len(file.path) for file in written)
     console.show([f"  {file.path:{width}}  {file.purpose}" for file in written])
-    place = "" if folder == Path() else f"cd {folder} && "
+    place = "" if directory == Path() else f"cd {directory} && "
     console.show(["", f"{place}modelforge build assistant"])
     return ExitCode.OK
 
@@ -126,5 +126,10 @@ def completion_command(ctx: click.Context, shell: str) -> int:
     if found is None:
         raise UsageProblem(f"no completion for {shell}")
     script = found(ctx.find_root().command, {}, "modelforge", "_MODELFORGE_COMPLETE").source()
-    flags_of(ctx).console().show(script.splitlines())
+    flags = flags_of(ctx)
+    if flags.json:
+        from modelforge import report  # noqa: PLC0415
+
+        flags.console().document(report.document("completion", 0, (), {"shell": shell, "script": script}))
+    flags.console().show(script.splitlines())
     return ExitCode.OK

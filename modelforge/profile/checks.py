@@ -99,7 +99,7 @@ def _quant(path: KeyPath, quant: object, known: tuple[str, ...]) -> Iterator[Fin
     if not isinstance(quant, str) or not quant or quants.canonical(quant) in known:
         return
     few = len(known) < len(quants.names())
-    expected = f"one of {', '.join(known)}" if few else "a quant of llama.cpp (modelforge quants lists them)"
+    expected = f"one of {', '.join(known)}" if few else "a quant of llama.cpp, such as Q8_0, Q6_K or Q4_K_M"
     name = "'quantize'" if path[-1] == "quantize" else "an entry of 'quants'"
     yield Finding(
         path=path,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from modelforge.errors import Unreachable, UsageProblem
 from modelforge.events import Step
 from modelforge.journal import Journal
+from modelforge.project_settings import COMMAND_LINE
 from modelforge.runtimes import RuntimeInfo
 from modelforge.runtimes.ollama_host import Host, parse_host
 
 if TYPE_CHECKING:
     from modelforge.journal import JournalEntry
+    from modelforge.project_settings import RuntimeChoice
     from modelforge.runtimes import Runtime
     from modelforge.site import Site
 
@@ -32,7 +34,7 @@ def host_of(site: Site) -> Host:
 
 def remote_host(site: Site) -> Host | None:
     """The server, if commands go to a server on another machine; None if everything happens here."""
-    if site.project.settings.runtime in {"embedded", "docker"}:
+    if wanted_runtime(site) in {"embedded", "docker"}:
         return None
     host = host_of(site)
     return None if host.loopback else host
@@ -44,14 +46,20 @@ def open_runtime(site: Site) -> Runtime:
     Raises:
         Unreachable: none can be had.
     """
-    wanted = site.project.settings.runtime
+    wanted = wanted_runtime(site)
     if wanted == "docker":
         raise UsageProblem(DOCKER_LATER)
     if wanted == "embedded":
         return open_embedded(site, store_of(site))
-    if wanted == "ollama" or site.host_given:
-        return open_ollama(site, host_of(site))
-    return _automatic(site)
+    return open_ollama(site, host_of(site)) if wanted == "ollama" else _automatic(site)
+
+
+def wanted_runtime(site: Site) -> RuntimeChoice:
+    """The runtime that was asked for. `--host` asks for an Ollama, whatever modelforge.toml says."""
+    settings = site.project.settings
+    if site.host_given and settings.source("runtime") != COMMAND_LINE:
+        return "ollama"
+    return settings.runtime
 
 
 def runtime_of(site: Site, entry: JournalEntry) -> Runtime:

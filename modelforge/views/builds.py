@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from modelforge.smoke import SmokeReport
 
 _NAME_COLUMNS = 40
+USUAL_ENDPOINT = "127.0.0.1:11434"
+"""The server that `ollama run` asks where nobody says otherwise."""
 _EVENTS = {
     "promoted": "promoted",
     "tested": "tested again",
     "rolled-back": "rolled back to",
-    "restored": "restored after a crash",
 }
 
 
@@ -48,7 +49,7 @@ def result_of(entry: JournalEntry) -> str:
     return f"{picked} of {when(entry.time)}"
 
 
-def outcome_lines(result: BuildResult, *, kept_failed: bool = False) -> list[str]:
+def outcome_lines(result: BuildResult) -> list[str]:
     """How a variant's build ended. Errors are told by themselves, not here."""
     name = visible(result.name)
     if result.status == "unchanged":
@@ -56,14 +57,18 @@ def outcome_lines(result: BuildResult, *, kept_failed: bool = False) -> list[str
     if result.status == "built":
         was = f"     (was: {result_of(result.replaced)}, kept for rollback)" if result.replaced else ""
         return [f"  {'promoted':<10}{name}{was}"]
-    return _failed_lines(result, kept_failed=kept_failed) if result.status == "smoke-failed" else []
+    return _failed_lines(result) if result.status == "smoke-failed" else []
 
 
-def _failed_lines(result: BuildResult, *, kept_failed: bool) -> list[str]:
+def _failed_lines(result: BuildResult) -> list[str]:
     standing = result.standing
     still = f"is unchanged: it still is the {result_of(standing)}" if standing else "was not touched"
+    if result.tested_standing:
+        return [f"{visible(result.name)} stands as it was: nothing was made, its tests failed."]
     lines = [f"{visible(result.name)} {still}."]
-    if result.smoke is not None and not kept_failed:
+    if result.kept_failed:
+        lines.append(f"The failed candidate stays until the next build: {visible(result.kept_failed)}")
+    elif result.smoke is not None:
         command = f"modelforge build {visible(result.plan.profile)} --keep-failed"
         lines.append(f"The failed candidate is gone. To look at it: {command}")
     return lines
@@ -74,7 +79,8 @@ def next_lines(result: BuildResult) -> list[str]:
     if result.status != "built":
         return []
     name = visible(result.name).removesuffix(":latest")
-    run = "ollama run" if result.runtime and result.runtime.kind == "ollama" else "modelforge run"
+    usual = result.runtime is not None and result.runtime.endpoint == USUAL_ENDPOINT
+    run = "ollama run" if usual else "modelforge run"
     return ["", f"{run} {name}" + (f"        modelforge rollback {name}" if result.replaced else "")]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.live.servers import Server
     from tests.live.sites import Bureau
 
-TEMPLATES = ["", "mine.j2", "bare.j2"]
+TEMPLATES = ["", "mine.j2"]
 MINE = '''\
 FROM [[ base ]]
 # Quotes around a text are the template's; those of the text are the text's.
@@ -36,9 +36,7 @@ PARAMETER [[ name ]] [[ value ]]
 [% endfor %]
 MESSAGE user """[[ messages[0].content ]]"""
 MESSAGE assistant [[ messages[1].content ]]
-LICENSE """
-[[ license[0] ]]
-"""
+LICENSE """[[ license[0] ]]"""
 '''
 BARE = """\
 FROM [[ base ]]
@@ -171,7 +169,7 @@ def wrong_in_store(store: Path, name: str, text: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted", "bare"])
+@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted"])
 def test_every_prompt_on_a_server(server: Server, on_server: Bureau, template: str) -> None:
     work = on_server.work()
     wrong = []
@@ -189,7 +187,7 @@ def test_every_prompt_on_a_server(server: Server, on_server: Bureau, template: s
     assert wrong == []
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted", "bare"])
+@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted"])
 def test_every_prompt_in_an_own_store(
     on_store: Bureau, template: str, servers: Callable[[str], Server]
 ) -> None:
@@ -229,7 +227,7 @@ def few() -> Iterator[tuple[str, str]]:
     return ((title, HARD_PROMPTS[title]) for title in FEW)
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted", "bare"])
+@pytest.mark.parametrize("template", [*TEMPLATES, "bare.j2"], ids=["default", "quoted", "bare"])
 def test_messages_and_license_on_a_server(server: Server, on_server: Bureau, template: str) -> None:
     work = on_server.work()
     wrong = []
@@ -255,7 +253,7 @@ def wrong_texts(shown: Mapping[str, Any], stored: Mapping[str, list[bytes]], tex
         yield "the license in the store"
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted", "bare"])
+@pytest.mark.parametrize("template", [*TEMPLATES, "bare.j2"], ids=["default", "quoted", "bare"])
 def test_messages_and_license_in_an_own_store(on_store: Bureau, template: str) -> None:
     work = on_store.work()
     for title, text in few():
@@ -268,7 +266,7 @@ def test_messages_and_license_in_an_own_store(on_store: Bureau, template: str) -
     work.close()
 
 
-@pytest.mark.parametrize("template", TEMPLATES[:2], ids=["default", "quoted"])
+@pytest.mark.parametrize("template", TEMPLATES, ids=["default", "quoted"])
 def test_over_the_command_a_prompt_is_exact_or_refused(
     server: Server, on_server: Bureau, template: str
 ) -> None:
@@ -284,13 +282,12 @@ def test_over_the_command_a_prompt_is_exact_or_refused(
             server.call("DELETE", "/api/delete", {"model": name})
             continue
         refused.append(title)
-        if not isinstance(result.error, BuildFailed) or "SYSTEM" not in str(result.error):
+        if not isinstance(result.error, BuildFailed) or "SYSTEM" not in result.error.problems[0].message:
             wrong.append((title, str(result.error)))
     work.close()
     assert wrong == []
     assert "NBSP" in refused  # the command drops what is not printable
-    assert {"tabs", "a Modelfile", "Jinja", "100 kB"} & set(refused) <= {"100 kB"}
-    assert len(refused) < len(HARD_PROMPTS) / 2 + 5
+    assert {"tabs", "Jinja", "Go template", "format strings"}.isdisjoint(refused)
 
 
 @pytest.mark.parametrize("title", ["docstrings", "C0 controls", "mixed line ends"])

@@ -1,0 +1,112 @@
+"""A small project with made-up weights, its site over a fake runtime, and this machine as a test wants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from modelforge.hardware import Device, Hardware
+from modelforge.project import find_project
+from modelforge.site import Site
+from modelforge.targets import Work
+from modelforge.units import GIB
+from tests.fakes import FakeRuntime, Heard
+from tests.ggufs import tiny_llama
+from tests.trees import write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+LAPTOP = Hardware(name="this", backend="cpu", system_memory=16 * GIB, origin="probed")
+GAMER = replace(
+    LAPTOP,
+    backend="cuda",
+    devices=(Device(name="NVIDIA GeForce RTX 4090", memory=24 * GIB, model="rtx-4090"),),
+)
+
+CODER = """\
+description = "Code"
+system = "Be short."
+
+[base]
+model = "./models/tiny-*.gguf"
+
+[parameters]
+num_ctx = 512
+temperature = 0.2
+
+[hardware]
+targets = ["rtx-4090", "rtx-3060-12gb"]
+
+[hardware.rtx-4090]
+parameters.num_ctx = 1024
+
+[[smoke]]
+name = "says ok"
+prompt = "ok?"
+expect = { contains = "ok" }
+"""
+REVIEWER = """\
+system = "Review."
+
+[base]
+model = "./models/tiny-*.gguf"
+
+[hardware]
+targets = ["cpu-16gb"]
+"""
+
+
+@dataclass
+class Place:
+    """A project at `root`, with state and cache beside it. What it tells is in `heard`."""
+
+    root: Path
+    runtime: FakeRuntime = field(default_factory=FakeRuntime)
+    machine: Hardware = LAPTOP
+    environment: dict[str, str] = field(default_factory=dict)
+    heard: Heard = field(default_factory=Heard)
+    opened: int = 0
+    clock: float = 1_790_000_000.0
+
+    def write(self, **profiles: str) -> None:
+        """Writes profiles by their names."""
+        write_tree(self.root, {f"profiles/{name}.toml": text for name, text in profiles.items()})
+
+    def site(self, flags: Mapping[str, object] | None = None, **more: Any) -> Site:
+        """The project's site as it is now."""
+        site = Site(
+            project=find_project(self.root, environment=self.environment, flags=flags),
+            environment=self.environment,
+            home=self.root.parent / "home",
+            state=self.root.parent / "state",
+            cache=self.root.parent / "cache",
+            now=self._now,
+            python="python",
+            probe=lambda: self.machine,
+            emit=self.heard,
+        )
+        return replace(site, **more)
+
+    def work(self, flags: Mapping[str, object] | None = None, **more: Any) -> Work:
+        """The site with the fake runtime."""
+        return Work(site=self.site(flags, **more), open=self._open)
+
+    def _open(self) -> FakeRuntime:
+        self.opened += 1
+        return self.runtime
+
+    def _now(self) -> float:
+        self.clock += 1
+        return self.clock
+
+
+def place(folder: Path, **profiles: str) -> Place:
+    """A project with these profiles (default: coder), and tiny weights in Q8_0 and Q4_0."""
+    made = Place(root=folder / "project")
+    write_tree(made.root, {"modelforge.toml": ""})
+    for quant in ("Q8_0", "Q4_0"):
+        tiny_llama(made.root / "models" / f"tiny-{quant}.gguf", quant)
+    made.write(**(profiles or {"coder": CODER}))
+    return made

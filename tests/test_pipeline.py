@@ -1,0 +1,252 @@
+"""The whole way of a target: plan, request, digests, what a build does, and what it would do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelforge import pipeline
+from modelforge.errors import BaseProblem, BuildFailed, DoesNotFit, ExitCode, UsageProblem
+from modelforge.identity import content_of, plan_digest
+from modelforge.pipeline import BuildOptions, build_target, dry_run
+from modelforge.targets import targets
+from tests.projects import CODER, GAMER, REVIEWER, Place, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from modelforge.build import BuildResult
+    from modelforge.resolve import Plan
+    from modelforge.targets import Target, Work
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(pipeline, "commit_of", lambda _site: "c0ffee")
+    return place(tmp_path)
+
+
+def target_of(work: Work, *hardware: str, profile: str = "coder") -> Target:
+    (target,) = targets(work, profile, hardware)
+    return target
+
+
+def build(here: Place, *hardware: str, heard: list[Plan] | None = None, **options: object) -> BuildResult:
+    work = here.work()
+    told = heard if heard is not None else []
+    chosen = replace(BuildOptions(), **options)  # type: ignore[arg-type]
+    return build_target(work, target_of(work, *hardware), chosen, told.append)
+
+
+def test_a_build_and_its_figures(here: Place) -> None:
+    heard: list[Plan] = []
+    result = build(here, heard=heard)
+    assert (result.status, result.name, result.variant) == ("built", "coder:latest", "coder:latest")
+    assert here.runtime.names() == ["coder:latest"]
+    assert [plan.variant for plan in heard] == ["coder:latest"]
+    assert set(result.seconds) == {"resolve", "create", "smoke", "promote"}
+    assert all(digest.startswith("sha256:") for digest in result.digests.values())
+    standing = here.runtime.models["coder:latest"]
+    assert (standing.system, standing.parameters["num_ctx"]) == ("Be short.", 512)
+
+
+def test_an_unchanged_build_is_not_announced(here: Place) -> None:
+    build(here)
+    heard: list[Plan] = []
+    assert build(here, heard=heard).status == "unchanged"
+    assert heard == []
+
+
+def test_warnings_of_the_template_are_told_where_there_is_something_to_do(here: Place) -> None:
+    (here.root / "templates").mkdir()
+    (here.root / "templates" / "bare.j2").write_text("FROM [[ base ]]\nPARAMETER num_ctx 512\n")
+    here.write(coder=f'template = "bare.j2"\n{CODER}')
+    build(here)
+    assert any("system" in text for text in here.heard.texts)
+    here.heard.events.clear()
+    assert build(here).status == "unchanged"
+    assert not any("system" in text for text in here.heard.texts)
+
+
+def test_a_variant_is_named_after_its_hardware(here: Place) -> None:
+    assert build(here, "rtx-4090").name == "coder:rtx-4090"
+    assert build(here, "8GiB").name == "coder:8GiB"
+
+
+def test_a_name_for_one_build(here: Place) -> None:
+    result = build(here, "rtx-4090", name="Mine")
+    assert (result.variant, result.name) == ("coder:rtx-4090", "Mine:latest")
+    with pytest.raises(UsageProblem):
+        build(here, name="no name")
+
+
+def test_nothing_fits(here: Place) -> None:
+    result = build(here, "1MiB")
+    assert (result.status, result.runtime, here.opened) == ("refused", None, 0)
+    assert isinstance(result.error, DoesNotFit)
+    assert result.error.exit_code == ExitCode.DOES_NOT_FIT
+    assert result.digests["plan"].startswith("sha256:")
+
+
+def test_a_failure_comes_back_in_the_result(here: Place) -> None:
+    here.runtime.fail("create", BuildFailed("no space left on device"))
+    result = build(here)
+    assert result.status == "failed"
+    assert result.error is not None
+    assert result.error.exit_code == ExitCode.BUILD_FAILED
+    assert result.seconds["resolve"] > 0
+
+
+def test_a_registry_base_is_refused_with_what_to_do(here: Place) -> None:
+    here.write(coder=CODER.replace("./models/tiny-*.gguf", "hf.co/org/repo"))
+    with pytest.raises(BaseProblem, match="registries are not supported yet") as caught:
+        build(here)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert here.opened == 0
+
+
+def test_this_machine_as_a_target_is_told_with_the_plan(here: Place) -> None:
+    here.machine = GAMER
+    work = here.work()
+    plan = pipeline.plan(work, target_of(work))
+    assert plan.warnings[0] == "this machine is rtx-4090: its overrides apply"
+    assert plan.settings.num_ctx == 1024
+
+
+def test_tests_that_the_other_hardware_decides_are_skipped(here: Place) -> None:
+    here.write(coder=CODER.replace('contains = "ok"', 'contains = "ok", max_seconds = 0.001'))
+    result = build(here, "rtx-3060-12gb")
+    assert result.status == "built"
+    assert result.smoke is not None
+    (test,) = result.smoke.results
+    assert {check.kind: check.verdict for check in test.checks} == {
+        "contains": "passed",
+        "max_seconds": "skipped",
+    }
+    assert build(here).status == "smoke-failed"  # here they count
+
+
+def test_a_pick_that_this_machine_cannot_load_is_untested(here: Place) -> None:
+    here.machine = replace(here.machine, system_memory=1 << 20)
+    result = build(here, "rtx-4090")
+    assert result.status == "smoke-failed"
+    assert "untested" in str(result.error)
+
+
+def test_the_memory_of_a_server_elsewhere_is_not_ours(here: Place) -> None:
+    here.machine = replace(here.machine, system_memory=1 << 20)
+    here.environment = {"OLLAMA_HOST": "gpu-box:11434"}
+    assert build(here, "rtx-4090").status == "built"
+
+
+# -- dry runs ------------------------------------------------------------------------------------------
+
+
+def would(here: Place) -> tuple[bool, tuple[str, ...]]:
+    work = here.work()
+    change = dry_run(work, target_of(work), BuildOptions())
+    return change.stands, change.differences
+
+
+def test_a_dry_run_of_a_first_build(here: Place) -> None:
+    assert would(here) == (False, ())
+    assert {call[0] for call in here.runtime.calls} <= {"show", "expected"}
+    assert not (here.root.parent / "state").exists()
+
+
+def test_a_dry_run_tells_the_differences(here: Place) -> None:
+    build(here)
+    assert would(here) == (True, ())
+    here.write(coder=CODER.replace("Be short.", "Be long.").replace("= 0.2", "= 0.3"))
+    stands, differences = would(here)
+    assert stands
+    assert differences == (
+        "system differs at character 4: wanted 'long.', got 'short.'",
+        "parameter temperature: wanted 0.3, got 0.2",
+    )
+    assert here.runtime.models["coder:latest"].system == "Be short."
+
+
+def test_a_dry_run_over_a_broken_name(here: Place) -> None:
+    build(here)
+    here.runtime.break_name("coder:latest")
+    assert would(here) == (True, ("coder:latest cannot be read",))
+
+
+def test_a_dry_run_of_what_does_not_fit(here: Place) -> None:
+    work = here.work()
+    with pytest.raises(DoesNotFit):
+        dry_run(work, target_of(work, "1MiB"), BuildOptions())
+
+
+# -- digests -------------------------------------------------------------------------------------------
+
+
+def digests(here: Place, *hardware: str) -> tuple[str, str]:
+    work = here.work()
+    target = target_of(work, *hardware)
+    decided = pipeline.plan(work, target)
+    return plan_digest(decided), content_of(work.site, pipeline.rendered(work, target, decided))
+
+
+def test_the_same_project_has_the_same_digests_on_every_machine(here: Place, tmp_path: Path) -> None:
+    other = place(tmp_path / "elsewhere" / "deep")
+    other.machine = GAMER
+    other.clock += 1e6
+    assert digests(here, "rtx-3060-12gb") == digests(other, "rtx-3060-12gb")
+    assert digests(here, "rtx-4090") == digests(here, "rtx-4090")
+
+
+def edited(old: str, new: str) -> Callable[[Place], None]:
+    return lambda here: here.write(coder=CODER.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("change", "plan_changes", "content_changes"),
+    [
+        pytest.param(edited('description = "Code"', ""), False, False, id="description"),
+        pytest.param(edited('contains = "ok"', 'contains = "yes"'), False, False, id="tests"),
+        pytest.param(edited("Be short.", "Be long."), False, True, id="prompt"),
+        pytest.param(edited("num_ctx = 512", "num_ctx = 256"), True, True, id="context"),
+        pytest.param(edited("= 0.2", "= 0.3"), False, True, id="temperature"),
+        pytest.param(
+            edited("[parameters]", '[resolve]\nheadroom = "2GiB"\n[parameters]'), True, False, id="headroom"
+        ),
+        pytest.param(edited("\n\n", "\n# a remark\n\n"), False, False, id="layout"),
+    ],
+)
+def test_what_changes_which_digest(
+    here: Place,
+    change: Callable[[Place], None],
+    plan_changes: bool,  # noqa: FBT001
+    content_changes: bool,  # noqa: FBT001
+) -> None:
+    before = digests(here, "rtx-3060-12gb")
+    change(here)
+    after = digests(here, "rtx-3060-12gb")
+    assert (before[0] != after[0], before[1] != after[1]) == (plan_changes, content_changes)
+
+
+def test_other_weights_are_another_content(here: Place) -> None:
+    before = digests(here, "rtx-4090")
+    file = here.root / "models" / "tiny-Q8_0.gguf"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    plan, content_digest = digests(here, "rtx-4090")
+    assert (plan, content_digest != before[1]) == (before[0], True)
+
+
+def test_two_profiles_of_one_content(tmp_path: Path) -> None:
+    here = place(tmp_path, coder=CODER, twin=CODER, reviewer=REVIEWER)
+    work = here.work()
+    found = {}
+    for name in ("coder", "twin", "reviewer"):
+        target = target_of(work, "t4", profile=name)
+        decided = pipeline.plan(work, target)
+        found[name] = (plan_digest(decided), content_of(work.site, pipeline.rendered(work, target, decided)))
+    assert found["coder"][1] == found["twin"][1] != found["reviewer"][1]
+    assert found["coder"][0] != found["twin"][0]  # a plan is for a variant
