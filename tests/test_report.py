@@ -122,7 +122,7 @@ def test_a_build_tells_each_variant() -> None:
     assert variant["runtime"] == {
         "kind": "ollama",
         "version": "0.32.15",
-        "endpoint": "http://127.0.0.1:11434",
+        "endpoint": "127.0.0.1:11434",
     }
     assert variant["digests"] == {"plan": "sha256:1", "content": "sha256:2", "manifest": "sha256:3"}
     assert variant["seconds"] == {"resolve": 0.1, "create": 2.0, "smoke": 0.5, "promote": 0.2}
