@@ -230,11 +230,11 @@ def _test_standing(order: Order, bench: Bench, result: BuildResult, standing: St
 def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
     name = canonical(order.name)
     staged = f"{STAGED}:{bench.journal.staged_tag(name)}"
-    bench.journal.note(Pending(name=name, staged=staged))
     seconds: dict[str, float] = {}
     keep_staged = False
     done: Promotion | None = None
     try:
+        bench.journal.note(Pending(name=name, staged=staged))
         start = bench.now()
         info = bench.runtime.info
         bench.emit(Step(stage="create", text=f"{info.kind} {info.version} at {info.endpoint}"))

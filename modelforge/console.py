@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from modelforge.display import visible
+from modelforge.errors import UsageProblem
 from modelforge.events import Progress
 from modelforge.report import error_document
 from modelforge.views.problems import error_lines
@@ -164,6 +165,9 @@ class _Stream:
             self._file.flush()
         except BrokenPipeError:  # as `| head` does it; the work goes on, its exit code tells the rest
             self._gone = True
+        except OSError as error:  # a full disk behind `> file`
+            self._gone = True
+            raise UsageProblem(f"the output cannot be written: {error.strerror}") from error
 
     def _painted(self, line: str) -> str:
         if self._color:

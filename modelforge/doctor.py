@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -66,10 +67,14 @@ def _project(site: Site) -> Iterator[Finding]:
     if total == 0:
         yield Finding(good=False, text=f"no profiles in {site.project.root}", remedy="modelforge init")
     elif errors:
-        text = f"{len(errors)} of {total} profiles in {site.project.root} are not valid"
+        text = f"{len(errors)} of {_profiles(total)} in {site.project.root} not valid"
         yield Finding(good=False, text=text, remedy="modelforge validate")
     else:
-        yield Finding(good=True, text=f"{total} profiles in {site.project.root}, all valid")
+        yield Finding(good=True, text=f"{_profiles(total)} in {site.project.root}, valid")
+
+
+def _profiles(count: int) -> str:
+    return "1 profile" if count == 1 else f"{count} profiles"
 
 
 def _hardware(site: Site) -> Iterator[Finding]:
@@ -107,7 +112,24 @@ def _embedded(site: Site) -> Iterator[Finding]:
             remedy="pip install 'ollama-modelforge[embedded]'",
         )
         return
-    yield Finding(good=True, text=f"the embedded runtime is installed; its store is {store_of(site)}")
+    store = store_of(site)
+    trouble = _cannot_hold(store)
+    if trouble:
+        yield Finding(
+            good=False,
+            text=f"the embedded runtime's store {store} cannot be used ({trouble})",
+            remedy="name a store of your own (store in modelforge.toml, or OLLAMA_MODELS)",
+        )
+        return
+    yield Finding(good=True, text=f"the embedded runtime is installed; its store is {store}")
+
+
+def _cannot_hold(folder: Path) -> str:
+    """Why this user cannot keep files in a folder that need not be there yet; "" if nothing stands against it."""
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir():
+        return f"{above} is no folder"
+    return "" if os.access(above, os.R_OK | os.W_OK | os.X_OK) else f"{above} is not writable for this user"
 
 
 def _state(site: Site) -> Iterator[Finding]:

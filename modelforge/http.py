@@ -10,13 +10,14 @@ import json
 import os
 import socket
 import ssl
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx2  # noqa: TID251 (this is the door)
 
-from modelforge.errors import Unreachable
+from modelforge.errors import Unreachable, UsageProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 Transport: TypeAlias = httpx2.BaseTransport
 
 CHUNK = 1 << 20
+LARGEST = 256 << 20
+"""Bytes of a plain answer, beyond which nobody reads on."""
+SLOWEST = 1 << 14
+"""Bytes a second that a plain answer must reach once its time is over."""
+_LONGEST_LINE = 16 << 20
 _REASONS = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to the host",
@@ -34,6 +40,12 @@ _REASONS = {
     errno.ECONNRESET: "connection reset",
     errno.ETIMEDOUT: "connection timed out",
     errno.EADDRNOTAVAIL: "no such address here",
+}
+
+
+_TLS = {
+    "WRONG_VERSION_NUMBER": "TLS: what answers speaks plain http",
+    "CERTIFICATE_VERIFY_FAILED": "TLS: its certificate is not one that this machine trusts",
 }
 
 
@@ -86,7 +98,14 @@ class HttpClient:
         self._timeouts = timeouts
         # The usual context reads hundreds of certificates, 40 ms that plain http has no use for.
         tls = True if base.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._client = httpx2.Client(verify=tls, trust_env=not direct, transport=transport)
+        try:
+            self._client = httpx2.Client(verify=tls, trust_env=not direct, transport=transport)
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            hint = "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or unset them"
+            raise UsageProblem(f"a proxy of the environment cannot be used: {error}", hint=hint) from error
+        except OSError as error:
+            hint = "correct SSL_CERT_FILE and SSL_CERT_DIR, or unset them"
+            raise UsageProblem(f"the certificates cannot be read: {error.strerror}", hint=hint) from error
 
     def call(self, method: str, path: str, body: object = None, *, seconds: float | None = None) -> Answer:
         """One call and its whole answer.
@@ -95,20 +114,35 @@ class HttpClient:
             method: GET, POST and so on.
             path: below the base URL, from its slash on.
             body: sent as JSON; None sends none.
-            seconds: longest wait for the next bytes; default the timeout of plain calls.
+            seconds: longest wait for the next bytes, and how long the whole may take however slowly they come;
+                default the timeout of plain calls.
 
         Raises:
             NoAnswer, CutOff: there was none.
         """
-        with self._translated():
-            response = self._client.request(
+        end = time.monotonic() + (self._timeouts.call if seconds is None else seconds)
+        with (
+            self._translated(),
+            self._client.stream(
                 method,
                 self._base + path,
                 content=_encoded(body),
                 headers=_headers(body),
                 timeout=self._timeout(seconds),
-            )
-        return _answer(response)
+            ) as response,
+        ):
+            return _answer(response, self._whole(response, end))
+
+    def _whole(self, response: httpx2.Response, end: float) -> bytes:
+        """The body: neither without end nor in drops, which the wait for the next bytes does not see."""
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > LARGEST:
+                raise CutOff(self._base, f"its answer is longer than {LARGEST >> 20} MiB")
+            if time.monotonic() > end + len(body) / SLOWEST:
+                raise CutOff(self._base, "its answer comes too slowly")
+        return bytes(body)
 
     @contextmanager
     def stream(self, method: str, path: str, body: object, *, seconds: float) -> Iterator[Stream]:
@@ -148,7 +182,7 @@ class HttpClient:
                 headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
                 timeout=self._timeout(self._timeouts.load),
             )
-        return _answer(response)
+        return _answer(response, response.content)
 
     def close(self) -> None:
         """Lets go of the connections."""
@@ -185,12 +219,12 @@ def _headers(body: object) -> dict[str, str]:
     return {} if body is None else {"Content-Type": "application/json"}
 
 
-def _answer(response: httpx2.Response) -> Answer:
+def _answer(response: httpx2.Response, body: bytes) -> Answer:
     return Answer(
         status=response.status_code,
         content_type=response.headers.get("content-type", ""),
         location=response.headers.get("location", ""),
-        body=response.content,
+        body=body,
     )
 
 
@@ -208,6 +242,8 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")
         yield from filter(None, whole)
+        if len(rest) > _LONGEST_LINE:
+            raise httpx2.DecodingError("a line without end")
     if rest:
         yield rest
 
@@ -219,7 +255,7 @@ def _why(error: BaseException) -> str:
         if isinstance(cause, socket.gaierror):
             return "no such host"
         if isinstance(cause, ssl.SSLError):
-            return f"TLS: {cause.reason or cause}"
+            return _TLS.get(cause.reason, f"TLS: {cause.reason or cause}")
         if isinstance(cause, OSError) and cause.errno in _REASONS:
             return _REASONS[cause.errno]
         cause = cause.__cause__ or cause.__context__

@@ -120,7 +120,7 @@ class Journal:
         except (FileNotFoundError, UnicodeDecodeError):
             self._make(self._state)
             fresh = secrets.token_hex(4)
-            _write_whole(file, fresh)
+            _write_whole(file, fresh, beside=f"{file.name}.{fresh}.tmp")
             return fresh
 
     def staged_tag(self, name: str) -> str:
@@ -137,6 +137,8 @@ class Journal:
         for file in sorted((self._folder / "pending").glob("*.json")):
             try:
                 notes[file.stem] = Pending(**json.loads(file.read_text(encoding="utf-8")))
+            except PermissionError as error:
+                raise self._closed(error) from error
             except (ValueError, TypeError, OSError):  # cut by a crash before anything was staged
                 file.unlink(missing_ok=True)
         return notes
@@ -149,7 +151,10 @@ class Journal:
         """
         folder = self._make(self._folder / "pending")
         try:
-            _write_whole(folder / f"{name_key(pending.name)}.json", json.dumps(asdict(pending)))
+            # only the holder of a name notes anything for it, so one name for the half-written file will do,
+            # and what a kill leaves of it is written over or forgotten later
+            file = folder / f"{name_key(pending.name)}.json"
+            _write_whole(file, json.dumps(asdict(pending)), beside=f"{file.name}.tmp")
         except OSError as error:  # nothing may be left on a runtime that nobody would know of
             raise BuildFailed(
                 f"the state folder {self._state} cannot be written ({error.strerror})",
@@ -158,7 +163,8 @@ class Journal:
 
     def forget(self, key: str) -> None:
         """Takes a note back."""
-        (self._folder / "pending" / f"{key}.json").unlink(missing_ok=True)
+        for end in ("json", "json.tmp"):
+            (self._folder / "pending" / f"{key}.{end}").unlink(missing_ok=True)
 
     @contextmanager
     def hold(self, name: str, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -212,11 +218,14 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageProblem(
-                f"the state folder {self._state} cannot be written ({error.strerror})",
-                hint="set MODELFORGE_STATE to a folder of yours",
-            ) from error
+            raise self._closed(error) from error
         return folder
+
+    def _closed(self, error: OSError) -> UsageProblem:
+        return UsageProblem(
+            f"the state folder {self._state} cannot be used ({error.strerror})",
+            hint="set MODELFORGE_STATE to a folder of yours",
+        )
 
 
 def last_promotion(state: Path, name: str, *, project: str) -> JournalEntry | None:
@@ -246,7 +255,12 @@ def _read(file: Path) -> tuple[JournalEntry, ...]:
     return tuple(entries)
 
 
-def _write_whole(file: Path, text: str) -> None:
-    temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+def _write_whole(file: Path, text: str, *, beside: str) -> None:
+    """Writes a file so that nobody ever reads half of it; `beside` is what it is called until then."""
+    temporary = file.with_name(beside)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
+    except BaseException:  # Ctrl-C, too
+        temporary.unlink(missing_ok=True)
+        raise

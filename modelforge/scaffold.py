@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 PROFILE = """\
@@ -9,11 +10,10 @@ description = "A small assistant"
 system_file = "prompts/assistant.md"
 
 [base]
-model = "{model}"
+model = {model}
 
 [parameters]
-num_ctx = {num_ctx}
-temperature = 0.3
+{num_ctx}temperature = 0.3
 {hardware}
 # Nothing takes the model's name before these pass. Write down what you would check by hand.
 [[smoke]]
@@ -52,10 +52,10 @@ class Found:
 
 def new_project(found: Found) -> tuple[NewFile, ...]:
     """The files of a new project, in the order in which a reader should look at them."""
-    context = min(4096, found.training_context or 4096)
+    known = found.training_context
     profile = PROFILE.format(
-        model=found.model,
-        num_ctx=context,
+        model=json.dumps(found.model, ensure_ascii=False).replace("\x7f", "\\u007f"),
+        num_ctx=f"num_ctx = {min(4096, known)}\n" if known else "",
         hardware='\n[resolve]\nheadroom = "0B" # the demo model is a few MB\n' if found.demo else "",
         prompt="Who are you?",
     )

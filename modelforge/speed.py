@@ -58,14 +58,13 @@ def _bandwidth(hardware: Hardware, placed: Footprint | None) -> float:
     reached = REACHED[hardware.backend]
     if not hardware.devices:
         return (hardware.system_bandwidth or 0) * REACHED["cpu"]
-    rates = [device.bandwidth or 0 for device in hardware.devices]
-    if not all(rates):
+    rates = {device.name: device.bandwidth or 0 for device in hardware.devices}
+    if not all(rates.values()):
         return 0.0
-    if placed is None or len(placed.shares) != len(rates):
-        return min(rates) * reached
-    whole = sum(share.weights for share in placed.shares) or 1
-    taken = sum(share.weights / rate for share, rate in zip(placed.shares, rates, strict=True))
-    return whole / taken * reached if taken else min(rates) * reached
+    shares = placed.shares if placed else ()
+    whole = sum(share.weights for share in shares)
+    taken = sum(share.weights / rates[share.name] for share in shares)
+    return (whole / taken if taken else min(rates.values())) * reached
 
 
 def _context_bytes(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> int:

@@ -40,13 +40,14 @@ class Commands:
 
     def __call__(self, *words: str) -> Done:
         """Runs one; never lets an exception through but SystemExit's code."""
-        terminate = signal.getsignal(signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self.capture.readouterr()
         try:
             with pytest.raises(SystemExit) as ended:
                 main(["-C", str(self.project), *words])
         finally:
-            signal.signal(signal.SIGTERM, terminate)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         out, err = self.capture.readouterr()
         code = ended.value.code
         return Done(code=code if isinstance(code, int) else 0, out=out, err=err)

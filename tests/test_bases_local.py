@@ -105,13 +105,24 @@ def test_a_digest_that_is_known_is_given(root: Path) -> None:
 def test_a_glob_finds_models_only_in_the_order_of_their_names(root: Path) -> None:
     (root / "models" / "README.md").write_text("hello")
     (root / "models" / "._tiny-7b-instruct-Q8_0.gguf").write_bytes(b"\0\5\x16\7")
-    (root / "models" / "folder.gguf").mkdir()
+    (root / "models" / "folder").mkdir()
     assert refs(root, "./models/*") == [
         "./models/tiny-3b-instruct-Q4_K_M.gguf",
         "./models/tiny-3b-instruct-Q8_0.gguf",
         "./models/tiny-7b-instruct-Q4_K_M.gguf",
         "./models/tiny-7b-instruct-Q8_0.gguf",
     ]
+
+
+def test_what_is_no_file_is_not_passed_over_in_silence(root: Path) -> None:
+    (root / "models" / "folder.gguf").mkdir()
+    (root / "models" / "gone.gguf").symlink_to("nowhere")
+    os.mkfifo(root / "models" / "pipe.gguf")
+    told = refused(root, "./models/*.gguf")
+    assert "./models/folder.gguf|a folder, not a GGUF file|" in told
+    assert "./models/gone.gguf|a link to nowhere, where nothing is|" in told
+    assert "./models/pipe.gguf|neither a file nor a folder|" in told
+    assert refs(root, "./models/tiny-7b-*.gguf")
 
 
 def test_other_spellings_of_a_path_mean_the_same(root: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_model_that_is_not_there_gets_the_nearest_and_the_pull() -> None:
     )
     assert (
         said
-        == "the runtime has no model 'codr'|did you mean 'coder'?, or get it: ollama pull codr:7b-instruct-q8_0"
+        == "the runtime has no model 'codr'|did you mean 'coder'? Or get it: ollama pull codr:7b-instruct-q8_0"
     )
     assert refused([], "llama3.2:3b") == "the runtime has no model 'llama3.2:3b'|ollama pull llama3.2:3b"
 
@@ -142,7 +142,7 @@ def test_a_tag_that_is_not_there_gets_the_nearest(coder: list[Served]) -> None:
         "the runtime has no 'coder:7b-instruct-q8' as base asks for; it has coder:7b-instruct-q8_0 (Q8_0), "
         in said
     )
-    assert "did you mean 'coder:7b-instruct-q8_0'?, or get it: ollama pull coder:7b-instruct-q8" in said
+    assert "did you mean 'coder:7b-instruct-q8_0'? Or get it: ollama pull coder:7b-instruct-q8" in said
 
 
 def test_quants_that_are_not_there_get_the_pull(coder: list[Served]) -> None:

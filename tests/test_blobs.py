@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import pytest
 
-from modelforge.errors import BuildFailed, Unreachable
+from modelforge.errors import BuildFailed
 from modelforge.runtimes import blobs as module
 from modelforge.runtimes.blobs import Blobs, make_folder, sweep, temporary
 
@@ -170,7 +170,7 @@ def test_a_read_only_disk_is_called_that(blobs: Blobs, monkeypatch: pytest.Monke
 
 def test_a_store_that_may_not_be_looked_into_is_said(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "stat", refuse(errno.EACCES))
-    with pytest.raises(Unreachable, match=r"cannot be read \(Permission denied\)"):
+    with pytest.raises(BuildFailed, match=r"cannot be read \(Permission denied\)"):
         blobs.size(DIGEST)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelforge.console import Console
-from modelforge.errors import ProfileProblem, Unreachable
+from modelforge.errors import ProfileProblem, Unreachable, UsageProblem
 from modelforge.events import Progress, Stage, Step
 
 GB = 10**9
@@ -249,6 +249,17 @@ def test_a_reader_who_leaves_does_not_stop_the_work() -> None:
     case.console.document({"a": 1})
     case.console.talk(["still here"])
     assert case.talk == "still here\n"
+
+
+def test_an_output_that_is_full_is_said_once() -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    console = Console(Full(), io.StringIO())
+    with pytest.raises(UsageProblem, match="the output cannot be written: No space left on device"):
+        console.show(["one"])
+    console.show(["two"])
 
 
 def test_nothing_is_wrapped_or_cut_off_a_terminal() -> None:

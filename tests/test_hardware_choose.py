@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from modelforge.errors import ExitCode, ProfileProblem, UsageProblem
 from modelforge.hardware import Device, Hardware, choose, table
 from modelforge.units import GIB, MIB
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROBED = Hardware(name="this", backend="cpu", system_memory=int(15.4 * GIB), origin="probed")
 CARD = Device(name="NVIDIA GeForce RTX 4090", memory=24564 * MIB, free=GIB, model="rtx-4090", reserved=MIB)
@@ -85,12 +83,29 @@ def test_a_size_is_one_nameless_cuda_device(text: str, name: str, size: int) -> 
     assert [device.memory for device in found.devices] == [size]
 
 
-@pytest.mark.parametrize("text", ["8", "8 apples", "0GiB", "GiB", "-8GiB", "rtx-9999", ""])
+@pytest.mark.parametrize("text", ["8", "8 apples", "0GiB", "GiB", "-8GiB", "17TiB", "rtx-9999", ""])
 def test_what_is_unknown_is_refused(text: str) -> None:
     with pytest.raises(UsageProblem) as caught:
         named(text)
     assert caught.value.exit_code is ExitCode.USAGE
     assert "modelforge hardware" in str(caught.value.problems[0].hint)
+
+
+@pytest.mark.parametrize("text", ["0GiB", "-8GiB", "99999TiB", "1e9GiB"])
+def test_a_size_that_no_device_has_is_told_the_limits(text: str) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        named(text)
+    told = "a size is above 0 and at most 16TiB" in str(caught.value.problems[0].hint)
+    assert told is (text != "1e9GiB")
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_path: Path) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(UsageProblem, match=r"cannot be read \(Permission denied\)"):
+        choose.own_files(tmp_path)
 
 
 @pytest.mark.parametrize(

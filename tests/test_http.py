@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
+from modelforge.errors import UsageProblem
 from modelforge.http import CutOff, HttpClient, NoAnswer
 from modelforge.project_settings import Timeouts
 
@@ -145,3 +146,36 @@ def test_loopback_never_goes_through_a_proxy(direct: bool, monkeypatch: pytest.M
     http = HttpClient(URL, timeouts=Timeouts(), direct=direct)
     assert bool(http._client._mounts) is not direct
     http.close()
+
+
+@pytest.mark.parametrize("proxy", ["http://@@:x", "http://[::", "ftp://proxy"])
+def test_a_proxy_that_cannot_be_used_is_said(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(UsageProblem, match="a proxy of the environment cannot be used") as caught:
+        HttpClient("http://gpu-box:11434", timeouts=Timeouts(), direct=False)
+    assert "HTTP_PROXY" in str(caught.value.problems[0].hint)
+    HttpClient(URL, timeouts=Timeouts(), direct=True).close()  # on loopback it does not matter
+
+
+def test_certificates_that_are_not_there_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+    with pytest.raises(UsageProblem, match="the certificates cannot be read: No such file"):
+        HttpClient("https://gpu-box:11434", timeouts=Timeouts(), direct=False)
+
+
+def test_an_answer_in_drops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(100))
+    monkeypatch.setattr("modelforge.http.time.monotonic", lambda: float(next(seconds)))
+    http = client(lambda _: httpx2.Response(200, stream=Pieces(*[b"x"] * 50)))
+    with pytest.raises(CutOff, match="too slowly"):
+        http.call("GET", "/", seconds=30)
+
+
+def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelforge.http.LARGEST", 100)
+    monkeypatch.setattr("modelforge.http._LONGEST_LINE", 100)
+    http = client(lambda _: httpx2.Response(200, stream=Pieces(*[b"x" * 60] * 9)))
+    with pytest.raises(CutOff, match="longer than"):
+        http.call("GET", "/")
+    with pytest.raises(CutOff), http.stream("GET", "/", None, seconds=1) as stream:
+        stream.rest()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from modelforge.errors import PromoteFailed, UsageProblem
 from modelforge.journal import Journal, JournalEntry, Pending, last_promotion, name_key
 from modelforge.runtimes import RuntimeInfo
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INFO = RuntimeInfo(kind="ollama", version="0.32.15", endpoint="http://127.0.0.1:11434")
 ENTRY = JournalEntry(
@@ -117,5 +115,19 @@ def test_a_held_name_is_refused_or_waited_for(tmp_path: Path) -> None:
 
 def test_a_state_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UsageProblem, match=r"state folder .* cannot be written"):
+    with pytest.raises(UsageProblem, match=r"state folder .* cannot be used"):
         Journal(tmp_path / "file" / "state", INFO).append(ENTRY)
+
+
+def test_notes_that_may_not_be_read_are_the_users_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, INFO)
+    journal.note(Pending(name="coder:latest", staged="modelforge/staged:1"))
+
+    def forbidden(_path: Path, **_how: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    with pytest.raises(UsageProblem, match=r"state folder .* cannot be used \(Permission denied\)"):
+        journal.pending()

@@ -148,6 +148,14 @@ def test_nothing_is_left_of_the_child(llama: Llama, child: FakeWorker, tmp_path:
     assert llama.placement() is None
 
 
+def test_a_cache_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    llama = Llama(python="python", environment={}, scratch=tmp_path / "file" / "cache")
+    with pytest.raises(SmokeFailed, match=r"the cache folder .* cannot be written") as caught:
+        llama.load(LOADING)
+    assert "MODELFORGE_CACHE" in str(caught.value.problems[0].hint)
+
+
 def test_without_the_library_the_error_says_how_to_get_it(llama: Llama, child: FakeWorker) -> None:
     child.script[:] = [{"failed": "No module named 'xllamacpp'"}]
     with pytest.raises(SmokeFailed, match="not installed") as caught:

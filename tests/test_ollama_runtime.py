@@ -150,7 +150,7 @@ def served(**request: Any) -> Rendered:
         (httpx2.Response(200, json={"status": "ok"}), 'HTTP 200, application/json, \'{"status":"ok"}\''),
         (httpx2.Response(200, json=["0.32.15"]), "application/json"),
         (httpx2.Response(404, text="404 page not found"), "HTTP 404, text/plain, '404 page not found'"),
-        (httpx2.Response(403), "HTTP 403, no content type, ''"),
+        (httpx2.Response(403), "HTTP 403, no content type, empty"),
     ],
 )
 def test_what_is_no_ollama_is_described(
@@ -334,6 +334,19 @@ def test_nothing_broken_and_refused_are_told_apart(start: Callable[..., OllamaRu
         start(Fake(**{"HEAD blob": httpx2.Response(404)})).show("made")
     with pytest.raises(Unreachable, match="refuses: HTTP 403 without a word"):
         start(Fake(**{"POST /api/show": httpx2.Response(403)})).show("made")
+
+
+def test_a_blob_that_went_missing_is_seen(start: Callable[..., OllamaRuntime]) -> None:
+    """Servers remember what they showed before; only with options do they look again."""
+
+    def remembered(request: httpx2.Request) -> httpx2.Response:
+        looks = "options" in json.loads(request.content)
+        return (
+            httpx2.Response(404, json={"error": "not found"}) if looks else httpx2.Response(200, json=show())
+        )
+
+    with pytest.raises(BrokenModel):
+        start(Fake(**{"POST /api/show": remembered})).show("made")
 
 
 def test_a_copy_is_verified_and_done_again(start: Callable[..., OllamaRuntime]) -> None:

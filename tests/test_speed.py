@@ -57,6 +57,14 @@ def test_a_cpu_and_layers_on_it_are_slower() -> None:
     assert whole > part > alone
 
 
+def test_a_model_on_one_of_two_cards_has_that_cards_speed() -> None:
+    shape, two = LLAMA_8B["Q8_0"], gpus(24000, 12000)
+    fast, slow = two.devices
+    mixed = replace(two, devices=(fast, replace(slow, bandwidth=fast.bandwidth and fast.bandwidth // 4)))
+    pair = tokens_per_second(shape, settings(), mixed, placed=footprint(shape, settings(), mixed))
+    assert middle(pair) == pytest.approx(middle(tokens_per_second(shape, settings(), gpu(24))), rel=0.01)
+
+
 def test_two_cards_in_turn_are_as_fast_as_one() -> None:
     shape = LLAMA_8B["F16"]
     two = gpus(12000, 12000)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from modelforge.errors import BuildFailed, Unreachable, UsageProblem
+from modelforge.errors import BuildFailed, UsageProblem
 from modelforge.runtimes import BrokenModel, gojson
 from modelforge.runtimes.store import Layer, Store, config_layer, manifest_bytes
 
@@ -255,9 +255,9 @@ def test_a_store_that_may_not_be_read_is_said(store: Store, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)
-    with pytest.raises(Unreachable, match=r"cannot be read \(Permission denied\)"):
+    with pytest.raises(BuildFailed, match=r"cannot be read \(Permission denied\)"):
         store.read("coder")
-    with pytest.raises(Unreachable, match="cannot be read"):
+    with pytest.raises(BuildFailed, match="cannot be read"):
         store.entries()
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _GLOB = re.compile(r"[*?\[]")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _SHOWN = 5
+_ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +108,7 @@ def _matching(model: str, root: Path) -> tuple[str, ...]:
 
 def _is_gguf(path: Path) -> bool:
     """A dot file is none: macOS writes `._model.gguf` beside the real one."""
-    return path.suffix.casefold() == ".gguf" and not path.name.startswith(".") and path.is_file()
+    return path.suffix.casefold() == ".gguf" and not path.name.startswith(".")
 
 
 def _inside(model: str, root: Path) -> str:
@@ -179,6 +180,10 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
     found: list[_Found] = []
     problems: list[Problem] = []
     for ref in refs:
+        odd = _no_file(root / ref)
+        if odd:
+            problems.append(Problem(message=odd, kind=BaseProblem.kind, file=_ref(ref), hint=_ODD_HINT))
+            continue
         try:
             found.append(
                 _Found(ref=_ref(ref), path=root.absolute() / ref, header=read_header(root / ref, _ref(ref)))
@@ -188,6 +193,15 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
     if problems:
         raise BaseProblem(problems=problems)
     return tuple(found)
+
+
+def _no_file(path: Path) -> str:
+    """What is wrong with a path that leads to no file, or "". Passed over, it would change the pick in silence."""
+    if path.is_file():
+        return ""
+    if path.is_symlink() and not path.exists():
+        return f"a link to {path.readlink()}, where nothing is"
+    return "a folder, not a GGUF file" if path.is_dir() else "neither a file nor a folder"
 
 
 def _models(found: tuple[_Found, ...], base: Base) -> tuple[_Found, ...]:

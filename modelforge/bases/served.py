@@ -138,12 +138,12 @@ def _nothing(base: Base, found: list[_Found], there: Sequence[str]) -> BaseProbl
             base.model, {name.partition(":")[0] for name in there}
         )
         return BaseProblem(
-            f"the runtime has no model '{base.model}'", hint=f"{close}, or get it: {pull}" if close else pull
+            f"the runtime has no model '{base.model}'", hint=f"{close} Or get it: {pull}" if close else pull
         )
     names = [f"{one.entry.name} ({quant_of(one.header)})" for one in found]
     listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     close = did_you_mean(wanted, [one.entry.name for one in found]) if _pinned_tag(base) else None
-    hint = f"{close}, or get it: {pull}" if close else f"get one: {pull}"
+    hint = f"{close} Or get it: {pull}" if close else f"get one: {pull}"
     return BaseProblem(f"the runtime has no '{wanted}' as base asks for; it has {listed}", hint=hint)
 
 

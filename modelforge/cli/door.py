@@ -37,10 +37,13 @@ def enter(command: click.Command, arguments: Sequence[str] | None = None, **extr
     # pydantic would read the metadata of every installed package to look for plugins, which we have none of
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = _run(command, words, flags, extra)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has gone, as `| head` does; nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:  # the reader has gone, as `| head` does; nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    for late in (signal.SIGINT, signal.SIGTERM):  # all is done: the code has to tell how it ended
+        signal.signal(late, signal.SIG_IGN)
     sys.exit(code)
 
 
@@ -52,24 +55,36 @@ def _open_streams() -> None:
 
 
 def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str, Any]) -> int:
+    error: ForgeError
     try:
         # click puts `flags` itself at the root of its contexts: what a command line gave is seen here too
         done = command.main(args=words, prog_name="modelforge", standalone_mode=False, obj=flags, **extra)
-    except BrokenPipeError:
-        return ExitCode.OK
     except (KeyboardInterrupt, click.Abort):
-        return _show(flags, Interrupted("interrupted"))
-    except click.ClickException as error:
-        return _show(flags, _usage(error))
-    except ForgeError as error:
+        error = Interrupted("interrupted")
+    except click.ClickException as wrong:
+        error = _usage(wrong)
+    except ForgeError as wrong:
+        error = wrong
         if flags.debug:
             import traceback  # noqa: PLC0415
 
             traceback.print_exc()
-        return _show(flags, error)
-    except Exception as error:  # noqa: BLE001 (the last place before the user)
-        return _show(flags, _bug(error, debug=flags.debug))
-    return int(done) if isinstance(done, int) else ExitCode.OK
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 (the last place before the user)
+        if isinstance(bug, SystemExit) and _reader_gone():  # how click ends where nobody reads its --help
+            return ExitCode.OK
+        error = _bug(bug, debug=flags.debug)
+    else:
+        return int(done) if isinstance(done, int) else ExitCode.OK
+    return _show(flags, error)
+
+
+def _reader_gone() -> bool:
+    """Whether nobody can read our standard output any more."""
+    import select  # noqa: PLC0415 (only then)
+
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _show(flags: Flags, error: ForgeError) -> int:
@@ -86,7 +101,7 @@ def _usage(error: click.ClickException) -> UsageProblem:
     )
 
 
-def _bug(error: Exception, *, debug: bool) -> InternalError:
+def _bug(error: BaseException, *, debug: bool) -> InternalError:
     import tempfile  # noqa: PLC0415 (only for bugs)
     import traceback  # noqa: PLC0415
 

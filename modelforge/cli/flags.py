@@ -80,10 +80,12 @@ def _keep(name: str, *, add: bool = False) -> Callable[[click.Context, click.Par
     return callback
 
 
-def _folder(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        flags = flags_of(ctx)
-        flags.folder = (flags.folder or Path()) / value
+def _folder(ctx: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    flags = flags_of(ctx)
+    for folder in value:
+        flags.folder = (flags.folder or Path()) / folder  # a second one is below the first, as git does it
+        if not flags.folder.is_dir():
+            raise click.BadParameter(f"there is no folder {flags.folder}", ctx=ctx, param=parameter)
 
 
 def _no_color(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -96,7 +98,8 @@ _FLAGS = (
         "-C",
         "folder",
         metavar="DIR",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        multiple=True,
+        type=click.Path(path_type=Path),
         expose_value=False,
         callback=_folder,
         help="Work as if started in DIR.",

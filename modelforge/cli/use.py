@@ -81,11 +81,12 @@ def run_command(ctx: click.Context, name: str, prompt: str | None) -> int:
     console = flags.console()
     text = prompt if prompt is not None else _read_prompt()
     with working(flags) as work:
-        reply = models.ask(work, name, text, None if flags.json else console.stream)
+        full = models.full_name(work.site, name)
+        reply = models.ask(work, full, text, None if flags.json else console.stream)
     if flags.json:
         from modelforge.report import run_document  # noqa: PLC0415
 
-        console.document(run_document(name, reply))
+        console.document(run_document(full, reply))
     else:
         console.stream("\n")
     return ExitCode.OK

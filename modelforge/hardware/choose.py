@@ -10,10 +10,15 @@ from modelforge.errors import UsageProblem, nearest
 from modelforge.hardware import THIS, Device, Hardware, table
 from modelforge.units import GIB, parse_size
 
+TIB = 1024 * GIB
+LARGEST = 16 * TIB
+"""Bytes of one device; more is a slip of the pen."""
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_LIKE_SIZE = re.compile(r"[+-]?[\d.,]+\s*[kmgtp]i?b", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([mgt])(i?)b", re.IGNORECASE)
 
 # fmt: off
@@ -50,7 +55,9 @@ def by_name(
         return files.load_hardware(file, root=root or file.parent.parent)
     found = table.named(name) or of_size(name)
     if found is None:
-        raise UsageProblem(f"there is no hardware '{name}'", hint=_hint(name, own))
+        is_size = _LIKE_SIZE.fullmatch(name.strip())
+        limits = f"a size is above 0 and at most {LARGEST // TIB}TiB; " if is_size else ""
+        raise UsageProblem(f"there is no hardware '{name}'", hint=limits + _hint(name, own))
     return found
 
 
@@ -58,14 +65,19 @@ def own_files(folder: Path | None) -> dict[str, Path]:
     """The project's own hardware: name -> file, sorted. Nothing where there is no such folder."""
     if folder is None or not folder.is_dir():
         return {}
-    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    try:
+        return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix == ".toml"}
+    except OSError as error:
+        raise UsageProblem(
+            f"the hardware folder {folder} cannot be read ({error.strerror})", hint="check its permissions"
+        ) from error
 
 
 def of_size(text: str) -> Hardware | None:
     """One nameless CUDA device of `8GiB` or `12 GB`; None if the text is no size with a unit."""
     match = _SIZE.fullmatch(text.strip())
     memory = parse_size(text) if match else 0
-    if match is None or memory == 0:
+    if match is None or not 0 < memory <= LARGEST:
         return None
     name = f"{match[1]}{match[2].upper()}{match[3].lower()}B"
     return Hardware(

@@ -72,8 +72,12 @@ def _stems(folder: Path) -> tuple[str, ...]:
     """Names of the TOML files in a folder, as they are really spelled: some file systems ignore case."""
     try:
         files = [entry for entry in folder.iterdir() if entry.suffix == ".toml"]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
+    except OSError as error:
+        raise UsageProblem(
+            f"the profiles in {folder} cannot be read ({error.strerror})", hint="check its permissions"
+        ) from error
     return tuple(sorted(file.stem for file in files if not file.name.startswith(".")))
 
 

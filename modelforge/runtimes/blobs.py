@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
-from modelforge.errors import BuildFailed, Unreachable
+from modelforge.errors import BuildFailed
 from modelforge.units import MIB, size_text
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Blobs:
         """Bytes of the blob; None if it is not there.
 
         Raises:
-            Unreachable: this user may not look.
+            BuildFailed: this user may not look.
         """
         try:
             return self.path(digest).stat().st_size
@@ -215,9 +215,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def closed(root: Path, error: OSError) -> Unreachable:
+def closed(root: Path, error: OSError) -> BuildFailed:
     """The error for a store that may not be read."""
-    return Unreachable(
+    return BuildFailed(
         f"the store {root} cannot be read ({error.strerror})",
         hint="name a store of your own (store in modelforge.toml, or OLLAMA_MODELS)",
     )

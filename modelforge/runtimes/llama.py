@@ -99,8 +99,15 @@ class Llama:
         self._running.close()
 
     def _start(self) -> None:
-        self._scratch.mkdir(parents=True, exist_ok=True)
         self._log = self._scratch / f"llama-{secrets.token_hex(4)}.log"
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            self._log.touch()
+        except OSError as error:
+            raise SmokeFailed(
+                f"the cache folder {self._scratch} cannot be written ({error.strerror})",
+                hint="set MODELFORGE_CACHE to a folder of yours",
+            ) from error
         self._running.callback(self._log.unlink, missing_ok=True)
         worker = Worker(self._command, environment=self._environment, log=self._log, folder=self._scratch)
         self._worker = self._running.enter_context(worker)

@@ -184,7 +184,7 @@ class OllamaRuntime:
         Raises:
             BrokenModel: something that cannot be read.
         """
-        return self._look(name)
+        return self._look(name, fresh=True)
 
     def chat(
         self, name: str, request: ChatRequest, on_text: Callable[[str], None] | None = None

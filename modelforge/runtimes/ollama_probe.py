@@ -53,6 +53,8 @@ def version_of(api: OllamaApi, host: Host) -> str:
     version = _told_version(answer, api)
     if version is None:
         hint = "is that the right host and port? --host or OLLAMA_HOST name another"
+        if not host.loopback:
+            hint += "\nis a proxy or its login page in between? NO_PROXY names hosts to ask directly"
         raise Unreachable(f"What answers at {host.display} is no Ollama: {_described(answer)}.", hint=hint)
     if version_key(version) < OLDEST:
         least = ".".join(map(str, OLDEST))
@@ -81,5 +83,6 @@ def _described(answer: Answer) -> str:
     """What answered, in a line: status, type, first words."""
     words = " ".join(re.sub(r"<[^>]*>", " ", answer.body[:2000].decode(errors="replace")).split())
     kind = answer.content_type.partition(";")[0] or "no content type"
-    to = f" to {answer.location}" if answer.location else ""
-    return f"HTTP {answer.status}{to}, {kind}, {words[:60]!r}"
+    if answer.location:
+        return f"HTTP {answer.status} to {answer.location}"
+    return f"HTTP {answer.status}, {kind}, {repr(words[:60]) if words else 'empty'}"

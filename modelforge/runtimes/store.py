@@ -83,7 +83,7 @@ class Store:
 
         Raises:
             BrokenModel: a manifest that cannot be read, as a server leaves it that died while it wrote.
-            Unreachable: this user may not read the store.
+            BuildFailed: this user may not read the store.
         """
         try:
             path = self._existing(name)
@@ -149,7 +149,7 @@ class Store:
         """What a server would list: readable models with a good name.
 
         Raises:
-            Unreachable: this user may not read the store.
+            BuildFailed: this user may not read the store.
         """
         try:
             found = (self._entry(path) for path in self._files())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from modelforge.display import columns, left, shorten, visible
+from modelforge.display import columns, left, visible
 from modelforge.smoke import count_text, result_lines
 
 if TYPE_CHECKING:
@@ -32,11 +32,9 @@ def smoke_lines(report: SmokeReport) -> list[str]:
     return [*lines, count_text(report)] if lines else ["no smoke tests"]
 
 
-def when(time: float, now: float | None = None) -> str:
-    """`2026-11-02`, or `today 14:03` where `now` is of the same day; where the user is."""
-    then = _local(time)
-    same_day = now is not None and then.date() == _local(now).date()
-    return then.strftime("today %H:%M" if same_day else "%Y-%m-%d")
+def when(time: float) -> str:
+    """`2026-11-02`, where the user is."""
+    return _local(time).strftime("%Y-%m-%d")
 
 
 def _local(time: float) -> datetime:
@@ -95,16 +93,16 @@ def _standing_text(result: BuildResult) -> str:
     return ", ".join(filter(None, told))
 
 
-def history_lines(name: str, entries: Sequence[JournalEntry], *, now: float | None = None) -> list[str]:
+def history_lines(name: str, entries: Sequence[JournalEntry]) -> list[str]:
     """What stood under a name, newest first."""
     if not entries:
         return [f"nothing is known of {visible(name)}"]
     newest_first = sorted(entries, key=lambda entry: entry.time, reverse=True)
     rows = [
         (
-            when(entry.time, now),
+            _local(entry.time).strftime("%Y-%m-%d %H:%M"),
             _EVENTS.get(entry.event, entry.event),
-            shorten(entry.picked, _NAME_COLUMNS),
+            visible(entry.picked),
             "untested" if entry.smoke is None else f"{entry.smoke.get('passed', 0)} passed",
             f"{visible(entry.runtime)} {visible(entry.version)}",
             visible(entry.commit)[:10],

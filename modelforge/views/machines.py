@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelforge.display import columns, left, shorten, visible
+from modelforge.display import columns, left, visible
 from modelforge.units import gib, size_text
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from modelforge.runtimes import Entry
 
 _GIGA = 10**9
-_DESCRIPTION = 50
 
 
 def hardware_lines(hardware: Hardware) -> list[str]:
@@ -57,14 +56,7 @@ def _rate(bytes_a_second: int) -> str:
 
 def list_lines(profiles: Sequence[Profile], standing: Mapping[str, Sequence[Entry]]) -> list[str]:
     """The profiles: name, base, targets, what it is; below each the models of it that stand."""
-    rows = [
-        (
-            profile.name,
-            shorten(profile.base.model, _DESCRIPTION),
-            shorten(profile.description, _DESCRIPTION),
-        )
-        for profile in profiles
-    ]
+    rows = [(profile.name, profile.base.model, profile.description) for profile in profiles]
     lines = []
     for profile, line in zip(profiles, _aligned(rows), strict=True):
         lines.append(line)

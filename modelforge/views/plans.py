@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelforge.display import columns, left, right, shorten, visible
-from modelforge.units import GIB, MIB
+from modelforge.units import GIB, MIB, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Unit:
 _GIB, _MIB, _BYTES = Unit(name="GiB", factor=GIB), Unit(name="MiB", factor=MIB), Unit(name="bytes", factor=1)
 
 
-def resolve_lines(plans: Sequence[Plan], *, verbose: int = 0, width: int | None = _WIDTH) -> list[str]:
+def resolve_lines(plans: Sequence[Plan], *, verbose: int = 0) -> list[str]:
     """A block for each plan, under a line with the settings wherever these change. Warnings are not in it."""
     lines: list[str] = []
     told = ""
@@ -52,7 +52,7 @@ def resolve_lines(plans: Sequence[Plan], *, verbose: int = 0, width: int | None 
         if heading != told:
             lines += ["", heading] if lines else [heading]
             told = heading
-        lines += ["", *_block(plan, verbose, width)]
+        lines += ["", *_block(plan, verbose)]
     return [line.rstrip() for line in lines]
 
 
@@ -65,11 +65,11 @@ def settings_text(settings: RunSettings) -> str:
     )
 
 
-def _block(plan: Plan, verbose: int, width: int | None) -> list[str]:
+def _block(plan: Plan, verbose: int) -> list[str]:
     unit = _unit(plan.candidates, verbose)
     shown, hidden = _shown(plan, verbose)
     name = visible(plan.hardware.name)
-    lines = [f"{name}   {budget_text(plan)}", *_table(plan, shown, unit, None if verbose else width)]
+    lines = [f"{name}   {budget_text(plan)}", *_table(plan, shown, unit, verbose)]
     if hidden:
         lines.append(f"   … {hidden} more: -v shows all, with the reasons")
     if verbose:
@@ -104,10 +104,13 @@ def _unit_of(size: int) -> Unit:
 
 
 def _budgets(plan: Plan) -> list[int]:
-    """Bytes for each device; where there is no candidate to tell, what the hardware leaves."""
-    if plan.candidates:
-        return [device.budget for device in plan.candidates[0].devices]
-    return [total - plan.settings.headroom for total in _totals(plan)]
+    """Bytes for each device, used or not; where no candidate tells, what the hardware leaves."""
+    told = {need.name: need.budget for one in plan.candidates for need in one.devices}
+    if told and not plan.hardware.devices:
+        return list(told.values())
+    left_over = [total - plan.settings.headroom for total in _totals(plan)]
+    names = [device.name for device in plan.hardware.devices]
+    return [told.get(name, rest) for name, rest in zip(names, left_over, strict=True)] or left_over
 
 
 def _totals(plan: Plan) -> list[int]:
@@ -127,7 +130,7 @@ def _shown(plan: Plan, verbose: int) -> tuple[list[Assessed], int]:
     return shown, len(plan.candidates) - len(shown)
 
 
-def _table(plan: Plan, rows: Sequence[Assessed], unit: Unit, width: int | None) -> list[str]:
+def _table(plan: Plan, rows: Sequence[Assessed], unit: Unit, verbose: int) -> list[str]:
     if not rows:
         return ["   no candidates" if not plan.candidates else "   every candidate was dropped"]
     labels = [
@@ -138,16 +141,11 @@ def _table(plan: Plan, rows: Sequence[Assessed], unit: Unit, width: int | None) 
     wide = max(columns(label) for label in labels)
     widths = [max(columns(row[index]) for row in cells) for index in range(len(_HEADS))]
     lines = []
-    for label, row, tail in zip([f"   {unit.name}", *labels], cells, ["", *map(_reason, rows)], strict=True):
+    tails = [_reason(one) if verbose else _short_reason(one) for one in rows]
+    for label, row, tail in zip([f"   {unit.name}", *labels], cells, ["", *tails], strict=True):
         figures = "  ".join(right(text, size) for text, size in zip(row, widths, strict=True))
-        line = f"{left(label, wide)}  {figures}"
-        room = None if width is None else max(20, width - columns(line) - 3)
-        lines.append(f"{line}   {tail if room is None else shorten(tail, room)}")
+        lines.append(f"{left(label, wide)}  {figures}   {tail}")
     return lines
-
-
-def _marked(one: Assessed, label: str) -> str:
-    return f" {'▸' if one.verdict == 'picked' else ' '} {label}"
 
 
 def _labels(rows: Sequence[Assessed]) -> list[str]:
@@ -188,9 +186,15 @@ def _reason(one: Assessed) -> str:
     return visible(one.reason) or one.verdict.replace("-", " ")
 
 
+def _short_reason(one: Assessed) -> str:
+    """The reason in the table, where the slack tells by how much."""
+    short = {"too-big": "too big", "tight": "too tight to be sure"}
+    return short.get(one.verdict) or _reason(one).partition(", ")[0]
+
+
 def _device_lines(plan: Plan, unit: Unit) -> list[str]:
     one = plan.picked or next(iter(plan.candidates), None)
-    if one is None or len(one.devices) <= 1:
+    if one is None or max(len(one.devices), len(plan.hardware.devices)) <= 1:
         return []
     return [
         f"   {visible(device.name)}: needs {unit.text(device.needs)} of {unit.text(device.budget)} {unit.name}"
@@ -203,8 +207,14 @@ def _next_better(plan: Plan) -> list[str]:
     if better is None:
         return []
     first = "next better" if plan.picked else "nothing fits; the smallest"
-    would = f"; it would fit with {_either(better.would_fit_with)}" if better.would_fit_with else ""
-    return [f"{first}: {_name(plan, better.ref)} lacks {_size(better.lacks)}{would}"]
+    lacks = f"{first}: {_name(plan, better.ref)} lacks {_size(better.lacks)}"
+    if not better.would_fit_with:
+        return [lacks]
+    line = f"{lacks}; it would fit with {_either(better.would_fit_with)}"
+    if columns(line) <= _WIDTH:
+        return [line]
+    first, _, last = line.rpartition(" or ")
+    return [first, f"  or {last}"]
 
 
 def _name(plan: Plan, ref: str) -> str:
@@ -219,6 +229,8 @@ def _either(ways: Sequence[str]) -> str:
 
 
 def _size(size: int) -> str:
+    if abs(size) < MIB:
+        return size_text(size)
     unit = _unit_of(size)
     return f"{unit.text(size)} {unit.name}"
 
@@ -245,7 +257,9 @@ def target_line(plan: Plan) -> str:
     """`coding-assistant @ this (RTX 4090, 23.5 GiB usable of 24.0)`: the first line of a build."""
     devices = [visible(device.name) for device in plan.hardware.devices]
     what = devices[0] if devices else "CPU"
-    if len(devices) > 1:
+    if plan.hardware.origin == "size":
+        what = f"one {plan.hardware.backend.upper()} device"
+    elif len(devices) > 1:
         what = f"{len(devices)} × {what}" if len(set(devices)) == 1 else ", ".join(devices)
     usable, total = sum(_totals(plan)), sum(device.memory for device in plan.hardware.devices)
     unit = _unit_of(usable)
@@ -273,7 +287,7 @@ def pick_lines(plan: Plan) -> list[str]:
     lines = [f"{visible(picked.candidate.ref)}   {word}: needs {needs}{free}"]
     better = plan.next_better
     if better:
-        would = f"; would fit with {_either(better.would_fit_with)}" if better.would_fit_with else ""
+        would = "".join(f"; would fit with {visible(way)}" for way in better.would_fit_with[:1])
         lacks = f"lacks {_size(better.lacks)} at num_ctx {plan.settings.num_ctx}"
         lines.append(f"not {_name(plan, better.ref)}: {lacks}{would}")
     return lines
@@ -298,4 +312,9 @@ def _value(profile: Profile, key: str) -> str:
     found: object = profile
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else getattr(found, part, None)
+    if isinstance(found, bool):
+        return str(found).lower()
+    if isinstance(found, tuple):
+        plain = all(isinstance(item, str | int | float) for item in found)
+        return ", ".join(map(str, found)) if plain else f"{len(found)} of them"
     return "" if found is None else str(found)

@@ -31,9 +31,14 @@ def problem_lines(problem: Problem) -> list[str]:
     first, *rest = (visible(line) for line in f"{problem.message}{tail}".split("\n"))
     hints = [visible(line) for line in (problem.hint or "").splitlines()]
     lines = [place + first, *(f"  {line}" for line in rest)]
-    if problem.source is None or problem.line is None or problem.column is None:
+    if problem.source is None or problem.line is None or problem.column is None or _binary(problem.source):
         return lines + [f"  {hint}" for hint in hints]
     return lines + _source_lines(problem.source, problem.line, problem.column, problem.width, hints)
+
+
+def _binary(source: str) -> bool:
+    """Whether a line is nothing that a person could read: more than a tenth of it would be escapes."""
+    return sum(not char.isprintable() and char != "\t" for char in source) * 10 > len(source)
 
 
 def _source_lines(source: str, line: int, column: int, width: int, hints: Sequence[str]) -> list[str]:

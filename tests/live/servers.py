@@ -64,6 +64,7 @@ class Server:
     settings: dict[str, str] = field(default_factory=dict)
     version: str = ""
     process: subprocess.Popen[bytes] | None = None
+    _killed: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -97,6 +98,7 @@ class Server:
         """Starts it and waits until it answers; no-op while it runs."""
         if self.process is not None and self.process.poll() is None:
             return
+        self._bury()
         self.models.mkdir(parents=True, exist_ok=True)
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -112,6 +114,7 @@ class Server:
 
     def stop(self) -> None:
         """Ends it in order, and its runners with it."""
+        self._bury()
         process, self.process = self.process, None
         if process is None:
             return
@@ -128,6 +131,7 @@ class Server:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            self._killed.append(self.process)
 
     def restart(self, **settings: str) -> None:
         """Ends it and starts it again on the same port and store, with other environment settings if given."""
@@ -169,6 +173,11 @@ class Server:
             return str(json.loads(text)["version"])
         message = f"{self.binary} does not answer at {self.host}:\n{self.log()[-2000:]}"
         raise RuntimeError(message)
+
+    def _bury(self) -> None:
+        """Ends the runners of servers that were killed: they outlive them."""
+        while self._killed:
+            self._end_group(self._killed.pop())
 
     @staticmethod
     def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,100 @@
+"""init, doctor, completion: the first minute."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelforge import doctor
+from modelforge.errors import Unreachable
+from tests.ggufs import tiny_llama
+
+if TYPE_CHECKING:
+    from tests.commands import Commands
+    from tests.fakes import FakeRuntime
+
+
+def test_init_writes_a_project_that_is_valid(forge: Commands) -> None:
+    done = forge("init", "fresh")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "cd fresh && modelforge build assistant"
+    files = {line.split()[0] for line in done.out.splitlines()[:-2]}
+    assert files == {"profiles/assistant.toml", "prompts/assistant.md", "modelforge.toml", ".gitignore"}
+    assert {f"fresh/{file}" for file in files} <= forge.tree()
+    assert forge("validate", "-C", "fresh").code == 0
+    assert forge("resolve", "assistant", "-C", "fresh").code == 0
+
+
+def test_init_takes_the_weights_that_are_there(forge: Commands) -> None:
+    tiny_llama(forge.project / "fresh" / "own-Q8_0.gguf")
+    assert forge("init", "fresh").code == 0
+    profile = (forge.project / "fresh" / "profiles" / "assistant.toml").read_text()
+    assert 'model = "./own-Q8_0.gguf"' in profile
+    assert not (forge.project / "fresh" / "models").exists()
+
+
+def test_init_overwrites_nothing(forge: Commands) -> None:
+    assert forge("init", "fresh").code == 0
+    before = forge.tree()
+    done = forge("init", "fresh")
+    assert (done.code, done.out) == (2, "")
+    assert "has a project already" in done.err
+    assert forge.tree() == before
+
+
+def test_doctor_finds_and_remedies(
+    forge: Commands, monkeypatch: pytest.MonkeyPatch, runtime: FakeRuntime
+) -> None:
+    monkeypatch.setattr(doctor, "open_runtime", lambda _site: runtime)
+    done = forge("doctor")
+    assert done.code == 0
+    assert "✓ 2 profiles in" in done.out
+    assert "✗ no Ollama answers at 127.0.0.1:11434\n    start it: ollama serve" in done.out
+    findings = forge("doctor", "--json").document["findings"]
+    assert {
+        "good": False,
+        "text": "no Ollama answers at 127.0.0.1:11434",
+        "remedy": "start it: ollama serve",
+    } in findings
+
+
+def test_doctor_without_any_runtime(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_site: object) -> None:
+        raise Unreachable("nobody")
+
+    monkeypatch.setattr(doctor, "open_runtime", nobody)
+    assert forge("doctor").code == 10
+    assert forge("doctor", "--json").document["exit_code"] == 10
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(forge: Commands, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.shell_completion import BashComplete  # noqa: PLC0415
+
+    monkeypatch.setattr(BashComplete, "_check_version", lambda _self: None)  # it asks bash itself
+    done = forge("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert "_MODELFORGE_COMPLETE" in done.out
+
+
+def completed(forge: Commands, monkeypatch: pytest.MonkeyPatch, line: str) -> list[str]:
+    """What bash would offer after a line."""
+    words = line.split(" ")
+    monkeypatch.setenv("_MODELFORGE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    monkeypatch.chdir(forge.project)
+    done = forge()
+    monkeypatch.delenv("_MODELFORGE_COMPLETE")
+    return [row.partition(",")[2] for row in done.out.split()]
+
+
+def test_completion_offers_commands_profiles_and_hardware(
+    forge: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert completed(forge, monkeypatch, "modelforge ro") == ["rollback"]
+    assert completed(forge, monkeypatch, "modelforge build co") == ["coder"]
+    assert completed(forge, monkeypatch, "modelforge build coder -H rtx-4080-s") == ["rtx-4080-super"]
+    assert os.environ.get("_MODELFORGE_COMPLETE") is None
