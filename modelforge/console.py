@@ -28,6 +28,8 @@ _COLORS = {"✓": "32", "✗": "31", "▸": "36", "warning:": "33"}
 # Off a terminal: a line for each tenth, but none sooner than after 5 s, and one after a minute in any case.
 _TENTH, _SOONEST, _LATEST = 0.1, 5.0, 60.0
 _REFRESH = 0.1
+_WORTH_A_BAR = 0.3
+"""Seconds; what is done sooner gets no bar."""
 
 
 class Console:
@@ -237,15 +239,18 @@ class _Bar:
         self._key: tuple[str, str] | None = None
         self._rich: RichProgress | None = None
         self._drawn = 0.0
+        self._since = 0.0
 
     def update(self, progress: Progress, label: str) -> bool:
         key = (progress.stage, progress.text)
         finished = progress.total is not None and progress.done >= progress.total
-        if finished and self._rich is None and self._key == key:
-            return True  # its bar stands there full already
-        if self._rich is None or self._key != key:
+        if self._key != key:
             self.end()
-            self._rich, self._key, self._drawn = self._started(label + visible(progress.text)), key, 0.0
+            self._key, self._since = key, self._clock()
+        if self._rich is None:
+            if finished or self._clock() - self._since < _WORTH_A_BAR:
+                return False  # it stands there full already, or was done at once
+            self._rich, self._drawn = self._started(label + visible(progress.text)), 0.0
         task = self._rich.task_ids[0]
         self._rich.update(task, completed=progress.done, total=progress.total, amount=_amount(progress))
         if finished or self._clock() - self._drawn >= _REFRESH:

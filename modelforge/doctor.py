@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelforge.errors import ForgeError
-from modelforge.runtimes.choose import host_of, open_runtime, store_of
+from modelforge.runtimes.choose import host_of, open_runtime, store_of, wanted_runtime
 from modelforge.units import GIB, size_text
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def _hardware(site: Site) -> Iterator[Finding]:
 def _server(site: Site) -> Iterator[Finding]:
     from modelforge.runtimes.choose import open_ollama  # noqa: PLC0415
 
+    if wanted_runtime(site) in {"embedded", "docker"}:
+        return
     try:
         host = host_of(site)
         runtime = open_ollama(site, host)
@@ -105,6 +107,8 @@ def _server(site: Site) -> Iterator[Finding]:
 
 
 def _embedded(site: Site) -> Iterator[Finding]:
+    if wanted_runtime(site) in {"ollama", "docker"}:
+        return
     if find_spec("xllamacpp") is None:
         yield Finding(
             good=False,

@@ -52,7 +52,7 @@ class _Refused(Exception):
 class _Missing(UndefinedError):
     """A name that is not there, with the names that are."""
 
-    def __init__(self, name: str, known: Sequence[str], message: str) -> None:
+    def __init__(self, name: str, known: Sequence[str] | None, message: str) -> None:
         super().__init__(message)
         self.name = name
         self.known = known
@@ -82,10 +82,11 @@ class _Undefined(StrictUndefined):
             self._undefined_exception = functools.partial(_Missing, name, _names_in(obj))  # type: ignore[assignment]
 
 
-def _names_in(obj: object) -> list[str]:
+def _names_in(obj: object) -> list[str] | None:
+    """The names in what stands before the dot; None where there is no such thing."""
     if isinstance(obj, SimpleNamespace):
         return list(vars(obj))
-    return [key for key in obj if isinstance(key, str)] if isinstance(obj, dict) else []
+    return [key for key in obj if isinstance(key, str)] if isinstance(obj, dict) else None
 
 
 class _Generator(CodeGenerator):
@@ -285,9 +286,11 @@ def _problem(error: Exception, loader: Loader, variables: Mapping[str, object]) 
         known = loader.list_templates()
         hint = did_you_mean(str(error.name), known) or f"there are: {', '.join(known) or 'none'}"
     elif isinstance(error, _Missing):
-        known_names = error.known or list(variables)
+        known_names = list(variables) if error.known is None else error.known
         message = f"there is no '{error.name}' here"
         hint = did_you_mean(error.name, known_names) or f"there are: {', '.join(known_names)}"
+        if not known_names:
+            hint = "what stands before the dot is empty; names of your own go into the profile's [vars]"
     elif isinstance(error, TemplateSyntaxError):
         hint = _RAW_HINT
     elif isinstance(error, (_Refused, Untouchable)):

@@ -125,6 +125,18 @@ def test_what_is_no_file_is_not_passed_over_in_silence(root: Path) -> None:
     assert refs(root, "./models/tiny-7b-*.gguf")
 
 
+def test_a_header_is_read_once_while_the_file_stays_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = "./models/tiny-7b-instruct-Q8_0.gguf"
+    before = candidates(root, model)
+    with monkeypatch.context() as patched:
+        patched.setattr("modelforge.bases.local.read_header", lambda *_file: pytest.fail("read again"))
+        assert candidates(root, model) == before
+    tiny_llama(root / model, "Q4_K_M", layers=3)
+    assert candidates(root, model) != before
+
+
 def test_other_spellings_of_a_path_mean_the_same(root: Path) -> None:
     ref = "./models/tiny-7b-instruct-Q8_0.gguf"
     for model in (ref[2:], f"./models/../{ref[2:]}", f"{root}/{ref[2:]}", "./**/tiny-7b*Q8_0.gguf"):

@@ -356,23 +356,23 @@ def test_a_journal_that_cannot_be_written_undoes_nothing(
     assert any("history will not know" in text for text in shop.heard.texts)
 
 
-def steps_of_a_build(tmp_path: Path, *, first: bool) -> int:
-    """How many calls a build makes, so that each can be the last one."""
+def steps_of_a_build(tmp_path: Path, when: When, *, first: bool) -> list[int]:
+    """The numbers of a build's calls, so that each can be the last one; "broken" is for those that write a name."""
     runtime = FakeRuntime()
     shop = Workshop(runtime=runtime, journal=Journal(tmp_path / "count", runtime.info))
     if not first:
         shop.build()
     before = len(runtime.calls)
     assert shop.build("Be long.").status == "built"
-    return len(runtime.calls) - before
+    calls = [call[0] for call in runtime.calls[before:]]
+    assert len(calls) > 8
+    return [nth for nth, call in enumerate(calls, 1) if when != "broken" or call in {"create", "copy"}]
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first build", "later build"])
 @pytest.mark.parametrize("when", ["before", "after", "broken"])
 def test_a_server_that_dies_at_any_call(tmp_path: Path, when: When, *, first: bool) -> None:
-    steps = steps_of_a_build(tmp_path, first=first)
-    assert steps > 8
-    for nth in range(1, steps + 1):
+    for nth in steps_of_a_build(tmp_path, when, first=first):
         runtime = FakeRuntime()
         shop = Workshop(runtime=runtime, journal=Journal(tmp_path / f"{nth}", runtime.info))
         old = None
@@ -416,7 +416,7 @@ def assert_mended(shop: Workshop, where: str) -> None:
 @pytest.mark.parametrize("when", ["before", "after", "broken"])
 def test_a_server_that_stays_dead(tmp_path: Path, when: When) -> None:
     """From some call on nothing answers any more, so nothing can be tidied up either; the old model comes back."""
-    for nth in range(1, steps_of_a_build(tmp_path, first=False) + 1):
+    for nth in steps_of_a_build(tmp_path, when, first=False):
         runtime = FakeRuntime()
         shop = Workshop(runtime=runtime, journal=Journal(tmp_path / f"{nth}", runtime.info))
         shop.build()
@@ -508,3 +508,17 @@ def test_an_existing_names_spelling_is_reused(shop: Workshop) -> None:
     shop.runtime.stand("Coder:latest", some_standing(system="old"))
     assert shop.build().status == "built"
     assert [name for name in shop.runtime.names() if not name.startswith("modelforge/")] == ["Coder:latest"]
+
+
+def test_a_state_folder_that_cannot_be_written_stops_the_build_before_anything_is_staged(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_words: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("modelforge.journal._write_whole", full)
+    monkeypatch.setattr(Journal, "machine", lambda _self: "01234567")
+    result = shop.build()
+    assert (result.status, code_of(result)) == ("failed", ExitCode.BUILD_FAILED)
+    assert "state folder" in str(result.error)
+    assert shop.runtime.called("create") == []

@@ -175,9 +175,20 @@ def test_on_a_terminal_there_is_a_bar_that_ends_before_the_next_line() -> None:
     assert lines[-1].endswith("  smoke     ✓ adds")
 
 
+def test_what_is_done_at_once_gets_no_bar() -> None:
+    case = Case(terminal=True, err=Screen())
+    for done in (0, 6, 12):
+        case.clock.now += 0.1
+        case.console.emit(progress(done))
+    case.console.emit(Step(stage="create", text="ollama"))
+    assert case.talk == "  create    ollama\n"
+
+
 def test_a_bar_that_is_cut_off_gives_the_cursor_back() -> None:
     case = Case(terminal=True, err=Screen())
-    case.console.emit(progress(1))
+    for done in (1, 2):
+        case.clock.now += 1
+        case.console.emit(progress(done))
     case.console.error(Unreachable("gone"))
     assert case.talk.rindex("\x1b[?25h") > case.talk.rindex("\x1b[?25l")
     assert case.talk.endswith("gone\n")

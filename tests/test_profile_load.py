@@ -611,6 +611,23 @@ def test_bytes_that_are_no_utf_8(tmp_path: Path, file: str) -> None:
     assert problem.kind == "encoding"
 
 
+def test_utf_16_is_called_by_its_name(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, {"profiles/coder.toml": BASE.encode("utf-16")})
+    assert problem.hint == "it is UTF-16: save the file as UTF-8"
+
+
+def test_a_template_outside_is_told_one_expectation(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, {"profiles/coder.toml": "template = '../../x'\n" + BASE})
+    assert problem.message.endswith("expected a path inside the project")
+    assert problem.expected == "a path inside the project"
+
+
+def test_a_parent_that_is_like_nothing_is_told_what_there_is(tmp_path: Path) -> None:
+    files = {"profiles/coder.toml": "extends = 'zzzz'\n" + BASE, "profiles/_shared.toml": ""}
+    (problem,) = problems(tmp_path, files)
+    assert str(problem.hint).startswith("there are: _shared, ")
+
+
 # -- extends -----------------------------------------------------------------------------------------
 
 

@@ -410,6 +410,13 @@ def test_nor_by_a_block(project: Path, block: str) -> None:
             id="unknown var",
         ),
         pytest.param(
+            "FROM [[ base ]]\n[% set none_yet = {} %]SYSTEM [[ none_yet.team ]]",
+            "templates/own.j2:2",
+            "there is no 'team' here",
+            "what stands before the dot is empty",
+            id="unknown in nothing",
+        ),
+        pytest.param(
             "FROM [[ base ]]\nSYSTEM [[ plan.setings.num_ctx ]]",
             "templates/own.j2:2",
             "there is no 'setings' here",

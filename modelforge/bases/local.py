@@ -6,6 +6,7 @@ import os.path
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
@@ -186,13 +187,27 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
             continue
         try:
             found.append(
-                _Found(ref=_ref(ref), path=root.absolute() / ref, header=read_header(root / ref, _ref(ref)))
+                _Found(ref=_ref(ref), path=root.absolute() / ref, header=_header(root / ref, _ref(ref)))
             )
         except BaseProblem as error:
             problems += error.problems
     if problems:
         raise BaseProblem(problems=problems)
     return tuple(found)
+
+
+def _header(path: Path, shown: str) -> Header:
+    """The header, read once however many targets a command plans for, as long as the file stays the same."""
+    try:
+        now = path.stat()
+    except OSError:
+        return read_header(path, shown)  # which has the words for it
+    return _read_once(path, shown, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
+
+
+@lru_cache(maxsize=128)
+def _read_once(path: Path, shown: str, _stamp: tuple[int, ...]) -> Header:
+    return read_header(path, shown)
 
 
 def _no_file(path: Path) -> str:

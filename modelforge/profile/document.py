@@ -143,6 +143,9 @@ def _not_toml(error: tomli.TOMLDecodeError, text: str, file: str) -> Problem:
     return Problem(message=message, kind="toml", file=file, line=line, column=column, source=source)
 
 
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
 def not_utf8(file: str, error: UnicodeDecodeError) -> Problem:
     """The problem of a file whose bytes are not UTF-8, at the first byte that is not."""
     raw = bytes(error.object)
@@ -156,6 +159,6 @@ def not_utf8(file: str, error: UnicodeDecodeError) -> Problem:
         line=line,
         column=len(before.rpartition("\n")[2]) + 1,
         expected="UTF-8 text",
-        hint="save the file as UTF-8",
+        hint="it is UTF-16: save the file as UTF-8" if raw[:2] in _UTF16 else "save the file as UTF-8",
         source=shown.rstrip("\r"),
     )

@@ -65,7 +65,9 @@ def _next(
             f"'extends' is {value_text(parent)}, but there is no such profile",
             kind="extends",
             expected="the name of a profile, its file's name without '.toml'",
-            hint=did_you_mean(parent, names) or did_you_mean(parent.removesuffix(".toml"), names),
+            hint=did_you_mean(parent, names)
+            or did_you_mean(parent.removesuffix(".toml"), names)
+            or (f"there are: {', '.join(names)}" if names else None),
         )
     if source is None or source.path in {known.path for known in sources}:
         return document.problem(

@@ -113,12 +113,13 @@ class _Loader:
             else:
                 return
         document, path = merged.locate(("template",))
+        reason, wanted = reasons[0].reason, "the name of a file in the templates folder"
         known = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
         yield document.problem(
             path,
-            f"'template' is {value_text(name)}, {reasons[0].reason}",
+            f"'template' is {value_text(name)}, {reason}",
             kind="path",
-            expected="the name of a file in the templates folder",
+            expected=reason.rpartition("expected ")[2] if "expected " in reason else wanted,
             hint=did_you_mean(name, known),
         )
 

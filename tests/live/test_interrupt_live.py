@@ -103,9 +103,8 @@ def test_an_interrupted_build_in_an_own_store(own: Forge, how: signal.Signals) -
 def test_an_interrupted_build_ends_its_model_process(own: Forge) -> None:
     with own.start("build", NAME) as process:
         assert process.stderr is not None
-        while "create" not in process.stderr.readline():
+        while "✓" not in process.stderr.readline():  # the first answer, of four
             pass
-        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
