@@ -134,7 +134,11 @@ class Journal:
     def pending(self) -> dict[str, Pending]:
         """What builds have noted and not taken back, by name key."""
         notes: dict[str, Pending] = {}
-        for file in sorted((self._folder / "pending").glob("*.json")):
+        try:
+            files = sorted((self._folder / "pending").glob("*.json"))
+        except PermissionError as error:
+            raise self._closed(error) from error
+        for file in files:
             try:
                 notes[file.stem] = Pending(**json.loads(file.read_text(encoding="utf-8")))
             except PermissionError as error:

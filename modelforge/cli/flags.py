@@ -53,7 +53,14 @@ class Flags:
 
     def start(self) -> Path:
         """The folder that `-C` names, else the working directory."""
-        return (self.folder or Path.cwd()).absolute()
+        try:
+            return (self.folder or Path.cwd()).absolute()
+        except FileNotFoundError:
+            from modelforge.errors import UsageProblem  # noqa: PLC0415
+
+            raise UsageProblem(
+                "the working directory is gone", hint="cd to one that is there, or name it: -C DIR"
+            ) from None
 
 
 def _wants_color() -> bool:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelforge.errors import UsageProblem
 from modelforge.project import find_project
 from modelforge.runtimes.choose import open_runtime
 from modelforge.site import Site
@@ -38,7 +39,7 @@ def site_of(flags: Flags, **more: Any) -> Site:  # noqa: ANN401 (fields of Site)
     return Site(
         project=project,
         environment=environment,
-        home=Path.home(),
+        home=_home(),
         state=_folder(environment, "STATE"),
         cache=_folder(environment, "CACHE"),
         now=time.time,
@@ -60,6 +61,13 @@ def working(flags: Flags, **more: Any) -> Iterator[Work]:  # noqa: ANN401
         yield work
     finally:
         work.close()
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageProblem("this user has no home folder", hint="set HOME to a folder of yours") from None
 
 
 def _folder(environment: dict[str, str], kind: str) -> Path:

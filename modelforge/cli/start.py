@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,11 +32,17 @@ def init_command(ctx: click.Context, directory: Path) -> int:
 
     flags = flags_of(ctx)
     root = flags.start() / directory
-    files = new_project(_found(site_of(flags), root))
-    taken = [file.path for file in files if (root / file.path).exists() and file.path != ".gitignore"]
+    paths = [file.path for file in new_project(Found(model="")) if file.path != ".gitignore"]
+    taken = [path for path in paths if os.path.lexists(root / path)]
     if taken:
         raise UsageProblem(f"{root} has a project already: {', '.join(taken)}", hint="choose another folder")
-    written = [file for file in files if _write(root, file)]
+    try:
+        written = [file for file in new_project(_found(site_of(flags), root)) if _write(root, file)]
+    except OSError as error:
+        where = error.filename or root
+        raise UsageProblem(
+            f"{where} cannot be written ({error.strerror})", hint="choose another folder"
+        ) from error
     console = flags.console()
     if flags.json:
         console.document(report.init_document(root, written))
@@ -50,10 +57,9 @@ def init_command(ctx: click.Context, directory: Path) -> int:
 def _found(site: Site, root: Path) -> Found:
     from modelforge.resources import demo_model  # noqa: PLC0415
 
-    for place in (".", "models"):
-        files = sorted((root / place).glob("*.gguf"))
-        if files:
-            return Found(model=f"./{files[0].relative_to(root).as_posix()}")
+    own = _local(site, root)
+    if own is not None:
+        return own
     served = _served(site)
     if served is not None:
         return Found(model=served)
@@ -62,6 +68,21 @@ def _found(site: Site, root: Path) -> Found:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     return Found(model=f"./models/{source.name}", training_context=1024, demo=True)
+
+
+def _local(site: Site, root: Path) -> Found | None:
+    """The first GGUF file in the folder that a plan could be made for."""
+    from modelforge.bases.local import local_candidates  # noqa: PLC0415
+    from modelforge.profile.schema import Base  # noqa: PLC0415
+
+    for path in (*sorted(root.glob("*.gguf")), *sorted(root.glob("models/*.gguf"))):
+        try:
+            base = Base(model=f"./{path.relative_to(root).as_posix()}")
+            (found,) = local_candidates(base, root=root, hashes=site.hashes)
+        except ForgeError:
+            continue
+        return Found(model=found.ref, training_context=found.shape.training_context)
+    return None
 
 
 def _served(site: Site) -> str | None:

@@ -63,8 +63,11 @@ def smoke_command(
 def _write_junit(file: Path, name: str, found: SmokeReport) -> None:
     from modelforge.junit import junit_of_smoke  # noqa: PLC0415
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(junit_of_smoke(name, found), encoding="utf-8")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(junit_of_smoke(name, found), encoding="utf-8")
+    except OSError as error:
+        raise UsageProblem(f"--junit {file} cannot be written: {error.strerror}") from error
 
 
 @click.command("run")

@@ -302,7 +302,7 @@ class OllamaRuntime:
     def _broken(self, name: str, reason: str) -> BrokenModel:
         return BrokenModel(
             f"{name} on {self._info.endpoint} cannot be read ({reason})",
-            hint="build it again, or restore it: modelforge rollback",
+            hint=f"build it again, or restore it: modelforge rollback {name}",
         )
 
     def _entry(self, name: str) -> Entry | None:

@@ -316,5 +316,5 @@ def _value(profile: Profile, key: str) -> str:
         return str(found).lower()
     if isinstance(found, tuple):
         plain = all(isinstance(item, str | int | float) for item in found)
-        return ", ".join(map(str, found)) if plain else f"{len(found)} of them"
+        return ", ".join(str(item) if plain else str(getattr(item, "name", "…")) for item in found)
     return "" if found is None else str(found)

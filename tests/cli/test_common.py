@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from modelforge.cli import COMMANDS, FIRST_SCREEN, cli
+from modelforge.cli.flags import Flags
+from modelforge.errors import UsageProblem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,3 +202,23 @@ def test_streams_that_were_closed_before_the_start(forge: Commands, monkeypatch:
     assert done.code == 0
     for stream in (sys.stdout, sys.stderr):
         stream.close()
+
+
+def test_a_working_directory_that_is_gone(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> NoReturn:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("modelforge.cli.flags.Path.cwd", gone)
+    with pytest.raises(UsageProblem, match="the working directory is gone"):
+        Flags().start()
+    assert forge("list").code == 0  # -C names another
+
+
+def test_a_user_without_a_home(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> NoReturn:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("modelforge.cli.site.Path.home", none)
+    done = forge("list")
+    assert done.code == 2
+    assert "this user has no home folder\n  set HOME" in done.err

@@ -35,6 +35,26 @@ def test_init_takes_the_weights_that_are_there(forge: Commands) -> None:
     assert not (forge.project / "fresh" / "models").exists()
 
 
+def test_init_passes_over_weights_that_cannot_be_planned_for(forge: Commands) -> None:
+    forge.write("fresh/a-damaged.gguf", "<html>")
+    tiny_llama(forge.project / "fresh" / "own-Q8_0.gguf", context=512)
+    assert forge("init", "fresh").code == 0
+    profile = (forge.project / "fresh" / "profiles" / "assistant.toml").read_text()
+    assert 'model = "./own-Q8_0.gguf"' in profile
+    assert "num_ctx = 512\n" in profile
+
+
+def test_init_where_nothing_can_be_written_leaves_nothing(forge: Commands) -> None:
+    forge.write("file", "")
+    before = forge.tree()
+    done = forge("init", "file/fresh")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be written (Not a directory)" in done.err
+    forge.write("has/modelforge.toml", "")
+    assert forge("init", "has").code == 2
+    assert forge.tree() == before | {"has/modelforge.toml"}
+
+
 def test_init_overwrites_nothing(forge: Commands) -> None:
     assert forge("init", "fresh").code == 0
     before = forge.tree()

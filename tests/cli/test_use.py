@@ -41,6 +41,14 @@ def test_smoke_that_fails(built: Commands, runtime: FakeRuntime, tmp_path: Path)
     assert (document["name"], document["exit_code"], document["smoke"]["failed"]) == ("coder:latest", 8, 1)
 
 
+def test_a_junit_file_that_cannot_be_written_is_said(built: Commands, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = built("smoke", "coder", "--junit", str(tmp_path / "file" / "junit.xml"))
+    assert done.code == 2
+    assert "junit.xml cannot be written: " in done.err
+    assert "bug" not in done.err
+
+
 def test_smoke_of_what_does_not_stand(forge: Commands) -> None:
     done = forge("smoke", "coder", "-H", "rtx-4090")
     assert done.code == 2

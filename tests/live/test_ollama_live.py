@@ -211,7 +211,9 @@ def test_a_damaged_import_is_made_again(
 
 def test_a_blob_that_is_there_is_not_sent_again(server: Server, runtime: OllamaRuntime, tiny: Path) -> None:
     runtime.create(on(tiny), STAGED, silent)
-    shutil.copy(tiny, server.models / "blobs" / Hashes(server.folder / "hashes").sha256(tiny).replace(":", "-"))
+    shutil.copy(
+        tiny, server.models / "blobs" / Hashes(server.folder / "hashes").sha256(tiny).replace(":", "-")
+    )
     for entry in runtime.list():
         manifest_of(server, entry.name).unlink()
     heard = Heard()
