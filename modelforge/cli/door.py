@@ -70,7 +70,8 @@ def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str
 
             traceback.print_exc()
     except (Exception, SystemExit) as bug:  # noqa: BLE001 (the last place before the user)
-        if isinstance(bug, SystemExit) and _reader_gone():  # how click ends where nobody reads its --help
+        # how click ends when it completed a word, and where nobody reads its --help
+        if isinstance(bug, SystemExit) and (bug.code == 0 or _reader_gone()):
             return ExitCode.OK
         error = _bug(bug, debug=flags.debug)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ def init_command(ctx: click.Context, directory: Path) -> int:
         return ExitCode.OK
     width = max(len(file.path) for file in written)
     console.show([f"  {file.path:{width}}  {file.purpose}" for file in written])
-    place = "" if directory == Path() else f"cd {directory} && "
+    place = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
     console.show(["", f"{place}modelforge build assistant"])
     return ExitCode.OK
 

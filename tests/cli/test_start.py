@@ -35,6 +35,10 @@ def test_init_takes_the_weights_that_are_there(forge: Commands) -> None:
     assert not (forge.project / "fresh" / "models").exists()
 
 
+def test_the_next_step_can_be_pasted(forge: Commands) -> None:
+    assert forge("init", "my project").out.splitlines()[-1] == "cd 'my project' && modelforge build assistant"
+
+
 def test_init_passes_over_weights_that_cannot_be_planned_for(forge: Commands) -> None:
     forge.write("fresh/a-damaged.gguf", "<html>")
     tiny_llama(forge.project / "fresh" / "own-Q8_0.gguf", context=512)
@@ -118,3 +122,11 @@ def test_completion_offers_commands_profiles_and_hardware(
     assert completed(forge, monkeypatch, "modelforge build co") == ["coder"]
     assert completed(forge, monkeypatch, "modelforge build coder -H rtx-4080-s") == ["rtx-4080-super"]
     assert os.environ.get("_MODELFORGE_COMPLETE") is None
+
+
+def test_completing_a_word_is_no_bug(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MODELFORGE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"modelforge -C {forge.project} build co")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    done = forge()
+    assert (done.code, done.out, done.err) == (0, "plain,coder\n", "")
