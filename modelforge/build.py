@@ -147,10 +147,11 @@ class _SmokeTestsFailed(Exception):
 
 
 def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
-    if not _leftovers(order, bench):
-        standing = _up_to_date(order, bench)
-        if standing is not None and not _tests_due(order, bench):
-            return _unchanged(order, bench, result, standing)
+    if not _leftovers(bench):
+        with suppress(BrokenModel):  # an empty name is put right below, under the lock
+            standing = _up_to_date(order, bench)
+            if standing is not None and not _tests_due(order, bench):
+                return _unchanged(order, bench, result, standing)
     with bench.journal.hold(
         canonical(order.name),
         wait=order.wait,
@@ -167,15 +168,9 @@ def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         return _test_standing(order, bench, result, standing)
 
 
-def _leftovers(order: Order, bench: Bench) -> bool:
+def _leftovers(bench: Bench) -> bool:
     """Whether a killed build left something to put right, which needs the lock."""
-    if bench.journal.pending():
-        return True
-    try:
-        bench.runtime.show(order.name)
-    except BrokenModel:
-        return True
-    return any(
+    return bool(bench.journal.pending()) or any(
         entry.name.casefold().startswith(f"{STAGED}:")
         and bench.journal.staged_owner(entry.name.rpartition(":")[2])
         for entry in bench.runtime.list()
