@@ -187,6 +187,8 @@ def _on(work: Work, profile: Profile, hardware: Hardware) -> Profile:
 def _this(work: Work, profile: Profile) -> Target:
     """The runtime's machine; a target of the profile that is the same machine lends its overrides."""
     hardware = _runtime_machine(work.site)
+    if not profile.overrides:  # then it is all one which target this machine is
+        return Target(profile=profile, hardware=hardware, tag="latest", here=True)
     for target in dict.fromkeys((*profile.targets, *profile.overrides)):
         known = named_by_profile(work.site, profile, target)
         if choose.same(known, hardware):
