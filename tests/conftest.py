@@ -6,6 +6,7 @@ that would be skipped fails instead, so that CI cannot pass by leaving out the r
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess  # noqa: TID251 (the guard takes it away)
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 LIVE_FOLDER = Path(__file__).parent / "live"
 REQUIRE_LIVE = os.environ.get("MODELFORGE_REQUIRE_LIVE", "") not in {"", "0"}
@@ -41,10 +42,26 @@ def _is_foreign(name: str) -> bool:
     return name.startswith(PREFIXES) or name in NAMES or name.lower().endswith("_proxy")
 
 
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders for tests, numbered. Pytest's own numbering looks at all earlier ones for each new one."""
+    root = tmp_path_factory.mktemp("tests")
+    return (root / str(number) for number in itertools.count())
+
+
+@pytest.fixture
+def tmp_path(folders: Iterator[Path]) -> Path:
+    """An empty folder, as pytest's own."""
+    folder = next(folders)
+    folder.mkdir()
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, outside the test's own tmp_path; the environment points there."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = next(folders)
+    folder.mkdir()
     for name in [name for name in os.environ if _is_foreign(name)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
