@@ -15,7 +15,8 @@ quickstart: $(VENV)/.quickstart
 
 # The unit tests, and the live tests of what is installed here; the others say why they are skipped.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --ignore=tests/live
+	$(BIN)/python -m pytest tests/live
 
 # What a change must pass: lint, format and types.
 check: $(VENV)/.test
