@@ -33,7 +33,7 @@ def enter(command: click.Command, arguments: Sequence[str] | None = None, **extr
     flags = Flags(json="--json" in words, debug="--debug" in words)
     signal.signal(signal.SIGTERM, _terminate)
     # a command makes many objects and drops few: looking for garbage every 700 is a twentieth of its time
-    gc.set_threshold(100_000)
+    gc.set_threshold(1_000_000)
     # pydantic would read the metadata of every installed package to look for plugins, which we have none of
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = _run(command, words, flags, extra)

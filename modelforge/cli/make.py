@@ -16,6 +16,7 @@ from modelforge.errors import ExitCode, ForgeError, Interrupted, Unreachable, Us
 if TYPE_CHECKING:
     from modelforge.build import BuildResult
     from modelforge.pipeline import BuildOptions
+    from modelforge.resolve import Plan
     from modelforge.targets import Target, Work
 
 
@@ -114,10 +115,15 @@ def _build_all(
 
 def _build(flags: Flags, work: Work, target: Target, options: BuildOptions) -> BuildResult:
     from modelforge.views.builds import next_lines, outcome_lines  # noqa: PLC0415
-    from modelforge.views.plans import plan_lines  # noqa: PLC0415
 
     console = flags.console()
-    result = pipeline.build_target(work, target, options, on_plan=lambda plan: console.talk(plan_lines(plan)))
+
+    def tell(plan: Plan) -> None:
+        from modelforge.views.plans import plan_lines  # noqa: PLC0415 (only where something is built)
+
+        console.talk(plan_lines(plan))
+
+    result = pipeline.build_target(work, target, options, on_plan=tell)
     console.talk(outcome_lines(result))
     console.talk(next_lines(result))
     return result
