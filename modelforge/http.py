@@ -121,6 +121,14 @@ class HttpClient:
             NoAnswer, CutOff: there was none.
         """
         end = time.monotonic() + (self._timeouts.call if seconds is None else seconds)
+        with self._asked(method, path, body, seconds) as response:
+            return _answer(response, self._whole(response, end))
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: object, seconds: float | None
+    ) -> Iterator[httpx2.Response]:
+        """One call, its answer's body still to be read."""
         with (
             self._translated(),
             self._client.stream(
@@ -131,7 +139,7 @@ class HttpClient:
                 timeout=self._timeout(seconds),
             ) as response,
         ):
-            return _answer(response, self._whole(response, end))
+            yield response
 
     def _whole(self, response: httpx2.Response, end: float) -> bytes:
         """The body: neither without end nor in drops, which the wait for the next bytes does not see."""
@@ -151,16 +159,7 @@ class HttpClient:
         Raises:
             NoAnswer, CutOff: also from within the lines.
         """
-        with (
-            self._translated(),
-            self._client.stream(
-                method,
-                self._base + path,
-                content=_encoded(body),
-                headers=_headers(body),
-                timeout=self._timeout(seconds),
-            ) as response,
-        ):
+        with self._asked(method, path, body, seconds) as response:
             yield Stream(
                 status=response.status_code,
                 content_type=response.headers.get("content-type", ""),

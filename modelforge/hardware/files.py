@@ -108,12 +108,14 @@ def load_hardware(path: Path, *, root: Path) -> Hardware:
     try:
         content = HardwareFile.model_validate(document.data)
     except ValidationError as error:
-        from modelforge.profile.problems import problems_of  # noqa: PLC0415 (only where something is wrong)
+        from modelforge.profile.problems import in_order, problems_of  # noqa: PLC0415 (only where something is wrong)
 
         problems += problems_of(error, file=file, text=document.text, model=HardwareFile)
-        raise ProfileProblem(problems=_in_order(problems)) from None
+        raise ProfileProblem(problems=in_order(problems)) from None
     if problems:
-        raise ProfileProblem(problems=_in_order(problems))
+        from modelforge.profile.problems import in_order  # noqa: PLC0415
+
+        raise ProfileProblem(problems=in_order(problems))
     return _hardware(path.stem, content)
 
 
@@ -130,10 +132,6 @@ def _name_problems(name: str, document: Document) -> Iterator[Problem]:
     yield Problem(
         message=message, kind="value", file=document.file, expected=expected, hint="rename the file"
     )
-
-
-def _in_order(problems: list[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0))
 
 
 # -- what one key alone cannot tell ------------------------------------------------------------------
