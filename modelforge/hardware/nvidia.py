@@ -21,6 +21,8 @@ Nvml: TypeAlias = Any
 """The module pynvml, imported only where a machine is probed; it has no types."""
 Handle: TypeAlias = Any
 NvmlError: TypeAlias = Any
+Figures: TypeAlias = "tuple[int, int | None, int]"
+"""Bytes in total, free (None where it is not told), and reserved by the driver."""
 
 NVIDIA_PCI_VENDOR = "0x10de"
 
@@ -97,6 +99,48 @@ def chosen(cards: Sequence[Card], visible: str | None) -> Found:
     return Found(devices=usable, warnings=tuple(warnings))
 
 
+def device_of(
+    name: str, figures: Figures | None, *, capability: str | None, memory: Memory
+) -> tuple[Device, str]:
+    """A GPU from what the driver tells of it, and what is to be said about that ("" for nothing).
+
+    Args:
+        name: the GPU's, as the driver has it.
+        figures: None where the driver tells none, because the GPU shares the machine's memory.
+        capability: None where the driver does not tell it: then it is the table's.
+        memory: the machine's.
+    """
+    problem = ""
+    if figures is None:
+        figures = (memory.total, memory.available, 0)
+        problem = f"the driver does not tell the memory of {name}: it shares the machine's, which is taken"
+    total, free, reserved = figures
+    model = match(name, total)
+    known = named(model) if model else None
+    like = known.devices[0] if known else None
+    device = Device(
+        name=name,
+        memory=total,
+        free=free,
+        bandwidth=like.bandwidth if like else None,
+        compute_capability=capability or (like.compute_capability if like else None),
+        model=model,
+        exact=not problem,
+        reserved=reserved,
+    )
+    return device, problem
+
+
+def silent(which: int | str | None, reason: object) -> str:
+    """What is said of a card that does not answer."""
+    return f"GPU {which} does not answer and is left out ({reason}): see 'nvidia-smi'"
+
+
+def empty(index: int) -> str:
+    """What is said of a card that is split into nothing."""
+    return f"GPU {index} is in MIG mode but has no instance: see 'nvidia-smi mig'"
+
+
 def _shown(cards: Sequence[Card], visible: str) -> list[Card]:
     shown: list[Card] = []
     for wanted in (part.strip() for part in visible.split(",")):
@@ -123,14 +167,10 @@ def _cards(nvml: Nvml, index: int, memory: Memory) -> Iterator[Card]:
         capability = _capability(nvml, handle)
         instances = list(_instances(nvml, handle))
     except nvml.NVMLError as error:
-        yield Card(
-            index=index, problem=f"GPU {index} does not answer and is left out ({error}): see 'nvidia-smi'"
-        )
+        yield Card(index=index, problem=silent(index, error))
         return
     if not instances:
-        yield Card(
-            index=index, problem=f"GPU {index} is in MIG mode but has no instance: see 'nvidia-smi mig'"
-        )
+        yield Card(index=index, problem=empty(index))
     for number, instance in enumerate(instances):
         card = _card(nvml, instance, memory, Card(index=None if number else index))
         device = card.device
@@ -142,36 +182,18 @@ def _card(nvml: Nvml, handle: Handle, memory: Memory, card: Card) -> Card:
         uuid = _text(nvml.nvmlDeviceGetUUID(handle))
         device, problem = _device(nvml, handle, memory)
     except nvml.NVMLError as error:
-        problem = f"GPU {card.index} does not answer and is left out ({error}): see 'nvidia-smi'"
-        return replace(card, problem=problem)
+        return replace(card, problem=silent(card.index, error))
     return replace(card, uuid=uuid, device=device, problem=problem)
 
 
 def _device(nvml: Nvml, handle: Handle, memory: Memory) -> tuple[Device, str]:
     name = _text(nvml.nvmlDeviceGetName(handle))
     figures = _figures(nvml, handle)
-    problem = ""
-    if figures is None:
-        figures = (memory.total, memory.available, 0)
-        problem = f"the driver does not tell the memory of {name}: it shares the machine's, which is taken"
-    total, free, reserved = figures
-    model = match(name, total)
-    known = named(model) if model else None
-    device = Device(
-        name=name,
-        memory=total,
-        free=free,
-        bandwidth=known.devices[0].bandwidth if known else None,
-        compute_capability=_capability(nvml, handle),
-        model=model,
-        exact=not problem,
-        reserved=reserved,
-    )
-    return device, problem
+    return device_of(name, figures, capability=_capability(nvml, handle), memory=memory)
 
 
-def _figures(nvml: Nvml, handle: Handle) -> tuple[int, int, int] | None:
-    """Bytes in total, free, and reserved by the driver; None where the GPU has no memory of its own.
+def _figures(nvml: Nvml, handle: Handle) -> Figures | None:
+    """What the driver tells of the memory; None where the GPU has none of its own.
 
     Both versions of the call give the same total; only the second tells how much of it is reserved (it is
     neither free nor used there), which CUDA does not count into its total. Drivers before 510 know the first only,
