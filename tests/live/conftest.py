@@ -1,7 +1,8 @@
 """Fixtures that give a live test the real thing.
 
 `server` is a real Ollama with an empty store, once for each of the servers that .ci/parts builds (or the one
-on PATH). Processes live as long as the session; a test that kills or restarts one does no harm to the next.
+on PATH). `engine` is a real Docker engine without containers and volumes, `image` an image on it around each of
+those servers. Processes live as long as the session; a test that kills or restarts one does no harm to the next.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.live.engines import Engine, is_complete, make_image, short_folder, why_none
 from tests.live.servers import PARTS, Server, binary_of, choices
 
 if TYPE_CHECKING:
@@ -49,6 +51,45 @@ def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> 
     if found.settings:
         found.stop()
         found.settings = {}
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Engine]]:
+    """Gives the session's Docker engine, made at its first use."""
+    made: list[Engine] = []
+
+    def get() -> Engine:
+        reason = why_none()
+        if reason:
+            pytest.skip(reason)
+        if not made:
+            made.append(Engine(folder=short_folder(tmp_path_factory.mktemp("engine"))))
+        return made[0]
+
+    yield get
+    for engine in made:
+        engine.remove()
+
+
+@pytest.fixture
+def engine(engines: Callable[[], Engine]) -> Iterator[Engine]:
+    """A running real Docker engine without containers, volumes and networks; images stay from test to test."""
+    found = engines()
+    usual = (found.arguments, found.path)
+    found.start()
+    found.clear()
+    yield found
+    if (found.arguments, found.path) != usual:
+        found.stop()
+        found.arguments, found.path = usual
+
+
+@pytest.fixture(params=choices())
+def image(request: pytest.FixtureRequest, engine: Engine) -> str:
+    """The name of an image around a real server, on the engine."""
+    if not is_complete(request.param):
+        pytest.skip(f"no Ollama {request.param} in {PARTS}; .ci/parts builds it")
+    return make_image(engine, request.param)
 
 
 @pytest.fixture
