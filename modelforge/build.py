@@ -128,11 +128,15 @@ def build(order: Order, bench: Bench) -> BuildResult:
         return replace(result, error=error)
 
 
+_AGAIN = "run the same command: it puts right what was left half-done"
+
+
 def _died(bench: Bench, error: ForgeError) -> BuildFailed:
     info = bench.runtime.info
+    again = _AGAIN if info.kind == "docker" else f"start it again, then {_AGAIN}"
     return BuildFailed(
         f"{info.kind} at {info.endpoint} stopped answering: {error}",
-        hint="start it again, then run the same command: it puts right what was left half-done",
+        hint="\n".join(filter(None, (error.problems[0].hint, again))),
     )
 
 
@@ -232,7 +236,8 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         bench.journal.note(Pending(name=name, staged=staged))
         start = bench.now()
         info = bench.runtime.info
-        bench.emit(Step(stage="create", text=f"{info.kind} {info.version} at {info.endpoint}"))
+        given = f", gpus: {info.gpus}" if info.gpus else ""
+        bench.emit(Step(stage="create", text=f"{info.kind} {info.version} at {info.endpoint}{given}"))
         bench.runtime.create(order.rendered, staged, bench.emit)
         seconds["create"] = bench.now() - start
         report = _staged_smoke(order, bench, staged, seconds)
@@ -324,4 +329,5 @@ def _entry(
         tests=tests_digest(order.profile.smoke),
         smoke=smoke_dict(report) if report else None,
         untested=report is None,
+        image=info.image,
     )

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelforge.errors import ForgeError
-from modelforge.runtimes.choose import host_of, open_runtime, store_of, wanted_runtime
+from modelforge.finding import Finding
+from modelforge.runtimes.choose import (
+    access_of,
+    docker_access,
+    engine_is_likely,
+    host_of,
+    store_of,
+    wanted_runtime,
+)
 from modelforge.units import GIB, size_text
 
 if TYPE_CHECKING:
@@ -21,21 +29,13 @@ if TYPE_CHECKING:
 LOW_DISK = 5 * GIB
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that was looked at. `remedy` is what to do where it is not `good`."""
-
-    good: bool
-    text: str
-    remedy: str | None = None
-
-
 def examine(site: Site) -> tuple[Finding, ...]:
     """All findings, in the order in which a build would meet them."""
     checks: tuple[Callable[[Site], Iterator[Finding]], ...] = (
         _project,
         _hardware,
         _server,
+        _docker,
         _embedded,
         _state,
         _disk,
@@ -48,7 +48,8 @@ def examine(site: Site) -> tuple[Finding, ...]:
 def can_build(site: Site) -> bool:
     """Whether any runtime can be had."""
     try:
-        open_runtime(site).close()
+        with closing(access_of(site)) as access:
+            access.check()
     except ForgeError:
         return False
     return True
@@ -104,6 +105,21 @@ def _server(site: Site) -> Iterator[Finding]:
         return
     yield Finding(good=True, text=f"Ollama {runtime.info.version} answers at {runtime.info.endpoint}")
     runtime.close()
+
+
+def _docker(site: Site) -> Iterator[Finding]:
+    wanted = wanted_runtime(site)
+    if wanted != "docker" and not (wanted == "auto" and engine_is_likely(site)):
+        return
+    from modelforge.runtimes.docker.findings import findings  # noqa: PLC0415 (brings the SDK)
+
+    try:
+        access = docker_access(site)
+    except ForgeError as error:
+        text, remedy = _first(error)
+        yield Finding(good=False, text=text, remedy=remedy)
+        return
+    yield from findings(site, access)
 
 
 def _embedded(site: Site) -> Iterator[Finding]:

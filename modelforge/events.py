@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Stage: TypeAlias = Literal["pick", "import", "create", "smoke", "promote", "clean", "wait"]
+Stage: TypeAlias = Literal[
+    "pick", "pull", "start", "import", "create", "load", "smoke", "promote", "clean", "wait"
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,6 +35,7 @@ class JournalEntry:
     """One line. `time` is Unix seconds, `picked` the candidate's ref, `smoke` the report as a dict or None.
 
     `manifest` is what stood under the name afterwards; `replaced` what stood there before ("" for nothing).
+    `image` is the digest of the image that a container was made from.
     """
 
     event: EventKind
@@ -55,6 +56,7 @@ class JournalEntry:
     tests: str
     smoke: Mapping[str, Any] | None
     untested: bool = False
+    image: str = ""
 
 
 _FIELDS = frozenset(field.name for field in fields(JournalEntry))

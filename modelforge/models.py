@@ -11,16 +11,15 @@ from modelforge.names import canonical, parse
 from modelforge.pipeline import plan
 from modelforge.profile.load import load_profile
 from modelforge.promote import recover, rollback
-from modelforge.runtimes import OWN, ChatRequest, Turn
-from modelforge.runtimes.choose import runtime_of
+from modelforge.runtimes import ANYTHING, NOTHING, OWN, ChatRequest, Turn
+from modelforge.runtimes.choose import access_for
 from modelforge.smoke import SmokeContext, SmokeReport, run_smoke
-from modelforge.targets import has_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from modelforge.profile import Profile
-    from modelforge.runtimes import ChatReply, Entry, Runtime
+    from modelforge.runtimes import ChatReply, Entry, Need, Runtime
     from modelforge.site import Site
     from modelforge.targets import Target, Work
 
@@ -38,13 +37,14 @@ def full_name(site: Site, name: str) -> str:
     return canonical(profile.model_name)
 
 
-def _runtime_of(work: Work, name: str) -> Runtime:
+def _runtime_of(work: Work, name: str, need: Need) -> Runtime:
     """The runtime that last promoted the name, unless the command line names one."""
     site = work.site
     last = None if site.runtime_given else last_promotion(site.state, name, project=str(site.project.root))
     if last is not None:
-        work.opened.append(runtime_of(site, last))
-    return work.runtime()
+        work.close()
+        work.access = access_for(site, last)
+    return work.runtime(need)
 
 
 def _must_stand(runtime: Runtime, name: str) -> None:
@@ -63,7 +63,7 @@ def ask(work: Work, name: str, prompt: str, on_text: Callable[[str], None] | Non
         UsageProblem: there is no such model.
     """
     full = full_name(work.site, name)
-    runtime = _runtime_of(work, full)
+    runtime = _runtime_of(work, full, ANYTHING)
     _must_stand(runtime, full)
     request = ChatRequest(messages=(Turn(role="user", content=prompt),), options={})
     return runtime.chat(full, request, on_text)
@@ -79,14 +79,14 @@ def smoke_standing(work: Work, target: Target, *, name: str | None) -> tuple[str
     if not profile.smoke:
         raise SmokeFailed(f"{profile.name} has no [[smoke]] tests", hint="add one to its profile")
     full = canonical(name or f"{profile.model_name}:{target.tag}")
-    runtime = _runtime_of(work, full)
+    runtime = _runtime_of(work, full, target.need)
     _must_stand(runtime, full)
     decided = plan(work, target)
     context = SmokeContext(
         parameters=profile.parameters,
         num_ctx=decided.settings.num_ctx,
-        here=target.here,
-        gpu=has_gpu(work.site),
+        here=work.is_here(target),
+        gpu=work.has_gpu(),
     )
     return full, run_smoke(runtime, full, profile.smoke, context, work.site.emit)
 
@@ -99,7 +99,7 @@ def rollback_name(work: Work, name: str) -> JournalEntry:
     """
     site = work.site
     full = full_name(site, name)
-    runtime = _runtime_of(work, full)
+    runtime = _runtime_of(work, full, NOTHING)
     journal = Journal(site.state, runtime.info)
     waiting = Step(stage="wait", text=f"for a build of {full} to end")
     with journal.hold(full, wait=True, on_wait=lambda: site.emit(waiting)):
@@ -121,6 +121,7 @@ def _rolled_back(site: Site, journal: Journal, name: str, manifest: str, replace
         runtime=info.kind,
         endpoint=info.endpoint,
         version=info.version,
+        image=info.image,
         project=str(site.project.root),
         profile=known.profile if known else "",
         hardware=known.hardware if known else "",
@@ -153,7 +154,9 @@ def standing_models(
 ) -> tuple[Mapping[str, tuple[Entry, ...]], ForgeError | None]:
     """For each profile the models of its name on the runtime; and what kept us from looking, if anything did."""
     try:
-        entries = [entry for entry in work.runtime().list() if entry.name.rpartition(":")[0] not in OWN]
+        entries = [
+            entry for entry in work.runtime(NOTHING).list() if entry.name.rpartition(":")[0] not in OWN
+        ]
     except ForgeError as error:
         return {}, error
     found = {}

@@ -19,22 +19,21 @@ from modelforge.names import canonical
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
 from modelforge.resources import templates
-from modelforge.runtimes import BrokenModel
+from modelforge.runtimes import NOTHING, BrokenModel
 from modelforge.runtimes.standing import differences
-from modelforge.targets import has_gpu, machine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelforge.bases import Candidate
     from modelforge.hardware import Hardware
-    from modelforge.profile import Profile
+    from modelforge.runtimes.docker.spec import Preview
     from modelforge.targets import Target, Work
 
 
-def candidates(work: Work, profile: Profile) -> tuple[Candidate, ...]:
+def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
     """All candidates of a profile's base. A base on a runtime is asked for there."""
-    site = work.site
+    site, profile = work.site, target.profile
     model = profile.base.model
     if is_local(model, profile.root):
         return local_candidates(profile.base, root=profile.root, hashes=site.hashes)
@@ -43,7 +42,7 @@ def candidates(work: Work, profile: Profile) -> tuple[Candidate, ...]:
             f"'{model}' is in a registry, and bases from registries are not supported yet",
             hint="pull it first and name it as your Ollama lists it, or use a GGUF file",
         )
-    runtime = work.runtime()
+    runtime = work.runtime(target.need)
     there = [entry.name for entry in runtime.list()]
     return served_candidates(profile.base, runtime.served(model), there=there)
 
@@ -53,7 +52,7 @@ def plan(work: Work, target: Target, *, use_free: bool = False) -> Plan:
     found = resolve(
         target.profile,
         target.hardware,
-        candidates(work, target.profile),
+        candidates(work, target),
         variant=f"{target.profile.model_name}:{target.tag}",
         use_free=use_free,
     )
@@ -112,7 +111,7 @@ def build_target(
             site.emit(Step(stage="pick", text=warning, kind="warning"))
 
     resolved = site.now() - start
-    runtime = work.runtime()
+    runtime = work.runtime(target.need)
     order = Order(
         profile=target.profile,
         plan=decided,
@@ -122,13 +121,13 @@ def build_target(
         plan_digest=plan_digest(decided),
         commit=lambda: commit_of(site),
         announce=announce,
-        here=target.here,
+        here=work.is_here(target),
         smoke=options.smoke,
         keep=site.project.settings.keep,
         keep_failed=options.keep_failed,
         wait=options.wait,
-        memory_here=_memory(machine_of(site)),
-        gpu_here=has_gpu(site),
+        memory_here=_memory(work.machine()),
+        gpu_here=work.has_gpu(),
     )
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
     result = build(order, bench)
@@ -157,12 +156,16 @@ def _memory(machine: Hardware | None) -> int | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What a build would do, without doing it: the plan, and how what stands differs from it, in words."""
+    """What a build would do, without doing it: the plan, and how what stands differs from it, in words.
+
+    `container` is what an engine would be asked for, None where no container is started.
+    """
 
     name: str
     plan: Plan
     stands: bool
     differences: tuple[str, ...]
+    container: Preview | None = None
 
 
 def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
@@ -174,13 +177,20 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     decided = plan(work, target, use_free=options.use_free)
     made = rendered(work, target, decided)
     name = canonical(options.name or decided.variant)
-    runtime = work.runtime()
+    container = work.access.preview(target.need)
+    runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
+        wanted = runtime.expected(made) if standing else None
     except BrokenModel as broken:
-        return Change(name=name, plan=decided, stands=True, differences=(str(broken),))
-    wanted = runtime.expected(made)
-    if standing is None:
-        return Change(name=name, plan=decided, stands=False, differences=())
-    found = differences(wanted, standing) if wanted else ("its weights are not on the runtime yet",)
-    return Change(name=name, plan=decided, stands=True, differences=found)
+        return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
+    found = (
+        differences(wanted, standing) if wanted and standing else ("its weights are not on the runtime yet",)
+    )
+    return Change(
+        name=name,
+        plan=decided,
+        stands=standing is not None,
+        differences=found if standing else (),
+        container=container,
+    )

@@ -124,3 +124,59 @@ class Worker:
     def exit_code(self) -> int | None:
         """The exit code (negative: the signal), None while it runs."""
         return self._process.wait(timeout=5) if self._process else None
+
+
+class Background:
+    """A program that runs until we end it, without standard input, all of its output in `log`.
+
+    It is a context manager; leaving it ends the program, whatever the reason.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._log = log
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Starts the program.
+
+        Raises:
+            OSError: it is not on the PATH of its environment, or cannot be run.
+        """
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; we end it in order
+            )
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=2)
+        finally:  # also where a second Ctrl-C ends the waiting
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code (negative: the signal), None before its end."""
+        return None if self._process is None else self._process.poll()

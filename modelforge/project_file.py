@@ -50,7 +50,7 @@ class DockerTable(Table):
     """`[runtime.docker]`: the container that builds and tests."""
 
     image: Text | None = None
-    """the image; default "ollama/ollama\""""
+    """the image; default "ollama/ollama:0.32.15\""""
     volume: Text | None = None
     """the volume with the models; default "ollama\""""
     pull: Pull | None = None

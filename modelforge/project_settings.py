@@ -16,6 +16,8 @@ RuntimeChoice: TypeAlias = Literal["auto", "ollama", "docker", "embedded"]
 Pull: TypeAlias = Literal["missing", "always", "never"]
 
 COMMAND_LINE = "command line"
+DEFAULT_IMAGE = "ollama/ollama:0.32.15"
+"""The version that this modelforge was tested with; a tag that moves would make the same commit another build."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +33,7 @@ class Timeouts:
 class DockerSettings:
     """The container of the docker runtime. `memory` in bytes; `host` is the engine, None for its default."""
 
-    image: str = "ollama/ollama"
+    image: str = DEFAULT_IMAGE
     volume: str = "ollama"
     pull: Pull = "missing"
     env: Mapping[str, str] = field(default_factory=dict)

@@ -61,10 +61,9 @@ def promote(runtime: Runtime, journal: Journal, *, staged: str, name: str, keep:
     except PromoteFailed:
         raise
     except ForgeError as error:  # the server refused, died, or its disk is full
-        raise PromoteFailed(
-            f"{name} could not be promoted: {error}",
-            hint="run the same command again: it puts back what stood there, and builds again",
-        ) from error
+        again = "run the same command again: it puts back what stood there, and builds again"
+        hint = "\n".join(filter(None, (error.problems[0].hint, again)))
+        raise PromoteFailed(f"{name} could not be promoted: {error}", hint=hint) from error
     return Promotion(manifest=wanted.manifest, replaced=before.manifest if before else "")
 
 

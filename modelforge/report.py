@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelforge.errors import ForgeError, Problem
+    from modelforge.finding import Finding
     from modelforge.hardware import Hardware
     from modelforge.journal import JournalEntry
     from modelforge.profile import Profile
     from modelforge.render import Rendered
-    from modelforge.reported import Built, Changed, Finding, Written
+    from modelforge.reported import Built, Changed, Container, Written
     from modelforge.resolve import Assessed, Plan
     from modelforge.runtimes import ChatReply, Entry
 
@@ -232,11 +233,23 @@ def dry_run_document(changes: Sequence[Changed]) -> Document:
                 "stands": change.stands,
                 "differences": list(change.differences),
                 "plan": plan_dict(change.plan),
+                "container": container_dict(change.container) if change.container else None,
             }
             for change in changes
         ]
     }
     return document("dry-run", 0, (), body)
+
+
+def container_dict(container: Container) -> Document:
+    """What an engine would be asked for; `request` is the body of its create call."""
+    return {
+        "image": container.image,
+        "volume": container.volume,
+        "gpus": container.gpus,
+        "note": container.note,
+        "request": plain(container.request),
+    }
 
 
 def run_document(name: str, reply: ChatReply) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,20 +53,28 @@ class Built(Protocol):
         """What stopped it."""
 
 
-class Finding(Protocol):
-    """What the doctor found."""
+class Container(Protocol):
+    """A container that would be started; `runtimes.docker.spec.Preview` is one."""
 
     @property
-    def good(self) -> bool:
-        """Whether all is well with it."""
+    def image(self) -> str:
+        """The image's name."""
 
     @property
-    def text(self) -> str:
-        """What it is, in a line."""
+    def volume(self) -> str:
+        """The volume with the models."""
 
     @property
-    def remedy(self) -> str | None:
-        """What to do, where it is not well."""
+    def gpus(self) -> str:
+        """What it would be given, in words."""
+
+    @property
+    def note(self) -> str:
+        """What stands against it, "" if nothing does."""
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """The body of the engine's create call."""
 
 
 class Changed(Protocol):
@@ -87,6 +95,10 @@ class Changed(Protocol):
     @property
     def differences(self) -> tuple[str, ...]:
         """How it differs, in words."""
+
+    @property
+    def container(self) -> Container | None:
+        """What an engine would be asked for; None where no container is started."""
 
 
 class Written(Protocol):

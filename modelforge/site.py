@@ -22,7 +22,8 @@ class Site:
 
     `state` and `cache` are the user's folders, `home` the user's own, `now` the clock (Unix seconds), `python`
     the interpreter for child processes, `probe` looks at this machine's hardware. `runtime_given` and `host_given`:
-    the user named them for this very command.
+    the user named them for this very command. `gpus` is what a container is to have, as `--gpus` says it. `look`: the
+    command only looks, so nothing is pulled or made for it.
     """
 
     project: Project
@@ -38,6 +39,8 @@ class Site:
     host_given: bool = False
     via: Literal["api", "cli"] = "api"
     link: bool = False
+    gpus: str = "auto"
+    look: bool = False
 
     @property
     def hashes(self) -> Hashes:

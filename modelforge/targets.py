@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from modelforge.errors import NothingSelected, ProfileProblem, UsageProblem
 from modelforge.hardware import THIS, Hardware, choose
 from modelforge.profile.load import load_profile, profile_names
-from modelforge.runtimes.choose import remote_host
-from modelforge.runtimes.ollama_host import parse_host
+from modelforge.serving import need_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from modelforge.profile import Profile
-    from modelforge.runtimes import Runtime
+    from modelforge.runtimes import Need, Runtime
+    from modelforge.runtimes.choose import Access
     from modelforge.site import Site
+
+
+LATEST = "latest"
+"""The tag of what is built for the runtime's own machine. No hardware has it as its name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """A profile for a hardware: the profile has that hardware's overrides. `here`: it is the runtime's machine."""
+    """A profile for a hardware: the profile has that hardware's overrides."""
 
     profile: Profile
     hardware: Hardware
     tag: str
-    here: bool
     notes: tuple[str, ...] = ()
 
+    @property
+    def need(self) -> Need:
+        """What a server that is started for it has to have."""
+        return need_of(self.profile, self.hardware)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(kw_only=True, slots=True)
 class Work:
-    """A site with its runtime, which is opened when it is first needed."""
+    """A site and the runtime that its command works on, which is opened when it is first needed."""
 
     site: Site
-    open: Callable[[], Runtime]
-    opened: list[Runtime] = field(default_factory=list)
+    access: Access
 
-    def runtime(self) -> Runtime:
-        """The runtime, the same one each time."""
-        if not self.opened:
-            self.opened.append(self.open())
-        return self.opened[0]
+    def runtime(self, need: Need | None = None) -> Runtime:
+        """The runtime, the same one each time; one that we start has what is needed."""
+        return self.access.open(need)
+
+    def machine(self) -> Hardware | None:
+        """The machine that models run on there; None if nobody told us what it is."""
+        return self.access.machine()
+
+    def has_gpu(self) -> bool:
+        """Whether that machine may have a GPU; of another machine nobody knows."""
+        machine = self.machine()
+        return machine is None or machine.backend != "cpu"
+
+    def is_here(self, target: Target) -> bool:
+        """Whether the runtime's machine is what a target is for; not for one that nobody told us about."""
+        if target.tag == LATEST:
+            return True
+        machine = self.machine()
+        return machine is not None and choose.same(target.hardware, machine)
 
     def close(self) -> None:
         """Lets go of the runtime, if it was opened."""
-        while self.opened:
-            self.opened.pop().close()
+        self.access.close()
 
 
 def select(site: Site, names: Sequence[str], *, every: bool, pattern: str | None) -> tuple[str, ...]:
@@ -144,18 +164,7 @@ def _target(work: Work, profile: Profile, name: str) -> Target:
         hardware = named_by_profile(site, profile, name)
     else:
         hardware = choose.by_name(name, folder=site.project.hardware, probe=site.probe)
-    return Target(
-        profile=_on(work, profile, hardware),
-        hardware=hardware,
-        tag=hardware.name,
-        here=_is_here(work, hardware),
-    )
-
-
-def _is_here(work: Work, hardware: Hardware) -> bool:
-    """Whether the runtime's machine is such hardware; not for one that nobody told us about."""
-    machine = machine_of(work.site)
-    return machine is not None and choose.same(hardware, machine)
+    return Target(profile=_on(work, profile, hardware), hardware=hardware, tag=hardware.name)
 
 
 def named_by_profile(site: Site, profile: Profile, name: str) -> Hardware:
@@ -186,43 +195,31 @@ def _on(work: Work, profile: Profile, hardware: Hardware) -> Profile:
 
 def _this(work: Work, profile: Profile) -> Target:
     """The runtime's machine; a target of the profile that is the same machine lends its overrides."""
-    hardware = _runtime_machine(work.site)
+    hardware = runtime_machine(work)
     if not profile.overrides:  # then it is all one which target this machine is
-        return Target(profile=profile, hardware=hardware, tag="latest", here=True)
+        return Target(profile=profile, hardware=hardware, tag=LATEST)
     for target in dict.fromkeys((*profile.targets, *profile.overrides)):
         known = named_by_profile(work.site, profile, target)
         if choose.same(known, hardware):
             lent = _on(work, profile, known)
             note = f"this machine is {target}: its overrides apply" if lent is not profile else ""
             notes = (note,) if note else ()
-            return Target(profile=lent, hardware=hardware, tag="latest", here=True, notes=notes)
-    return Target(profile=profile, hardware=hardware, tag="latest", here=True)
+            return Target(profile=lent, hardware=hardware, tag=LATEST, notes=notes)
+    return Target(profile=profile, hardware=hardware, tag=LATEST)
 
 
-def machine_of(site: Site) -> Hardware | None:
-    """The runtime's machine: this one, or what [hosts] says of a server elsewhere; None if nobody says."""
-    host = remote_host(site)
-    if host is None:
-        return site.probe()
-    for name, known in site.project.settings.hosts.items():
-        if known.hardware and parse_host(known.url, source=f"[hosts.{name}]").url == host.url:
-            found = choose.by_name(known.hardware, folder=site.project.hardware, probe=site.probe)
-            return replace(found, description=f"{name}, as modelforge.toml says")
-    return None
+def runtime_machine(work: Work) -> Hardware:
+    """The runtime's machine.
 
-
-def has_gpu(site: Site) -> bool:
-    """Whether the runtime's machine may have a GPU; of another machine nobody knows."""
-    machine = machine_of(site)
-    return machine is None or machine.backend != "cpu"
-
-
-def _runtime_machine(site: Site) -> Hardware:
-    machine, host = machine_of(site), remote_host(site)
-    if machine is not None or host is None:
-        return machine or site.probe()
+    Raises:
+        UsageProblem: nobody told us what it is.
+    """
+    machine = work.machine()
+    if machine is not None:
+        return machine
+    where = work.access.where
     raise UsageProblem(
-        f"the hardware of {host.url} is not known from here",
+        f"the hardware of {where} is not known from here",
         hint="say what it has with -H, or in modelforge.toml:\n"
-        f'[hosts.NAME]\nurl = "{host.url}"\nhardware = "rtx-4090"',
+        f'[hosts.NAME]\nurl = "{where}"\nhardware = "rtx-4090"',
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge.hardware import Device, Hardware
 from modelforge.project import find_project
+from modelforge.runtimes.choose import access_of
 from modelforge.site import Site
 from modelforge.targets import Work
 from modelforge.units import GIB
@@ -17,6 +18,10 @@ from tests.trees import write_tree
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from modelforge.runtimes import Need, RuntimeKind
+    from modelforge.runtimes.choose import Access
+    from modelforge.runtimes.docker.spec import Preview
 
 LAPTOP = Hardware(name="this", backend="cpu", system_memory=16 * GIB, origin="probed")
 GAMER = replace(
@@ -59,6 +64,45 @@ targets = ["cpu-16gb"]
 
 
 @dataclass
+class FakeAccess:
+    """The access that a site asks for, but that it opens the place's fake runtime."""
+
+    place: Place
+    real: Access
+    needs: list[Need | None] = field(default_factory=list)
+    runtime: FakeRuntime | None = None
+
+    @property
+    def kind(self) -> RuntimeKind:
+        return self.place.runtime.info.kind
+
+    @property
+    def where(self) -> str:
+        return self.real.where
+
+    def machine(self) -> Hardware | None:
+        return self.real.machine()
+
+    def open(self, need: Need | None) -> FakeRuntime:
+        self.needs.append(need)
+        if self.runtime is None:
+            self.place.opened += 1
+            self.runtime = self.place.runtime
+        return self.runtime
+
+    def preview(self, need: Need) -> Preview | None:
+        self.needs.append(need)
+        return self.place.container
+
+    def check(self) -> None:
+        self.open(None)
+
+    def close(self) -> None:
+        if self.runtime is not None:
+            self.runtime.close()
+
+
+@dataclass
 class Place:
     """A project at `root`, with state and cache beside it. What it tells is in `heard`."""
 
@@ -68,6 +112,7 @@ class Place:
     environment: dict[str, str] = field(default_factory=dict)
     heard: Heard = field(default_factory=Heard)
     opened: int = 0
+    container: Preview | None = None
     clock: float = 1_790_000_000.0
 
     def write(self, **profiles: str) -> None:
@@ -91,11 +136,8 @@ class Place:
 
     def work(self, flags: Mapping[str, object] | None = None, **more: Any) -> Work:
         """The site with the fake runtime."""
-        return Work(site=self.site(flags, **more), open=self._open)
-
-    def _open(self) -> FakeRuntime:
-        self.opened += 1
-        return self.runtime
+        site = self.site(flags, **more)
+        return Work(site=site, access=FakeAccess(place=self, real=access_of(site)))
 
     def _now(self) -> float:
         self.clock += 1

@@ -13,8 +13,8 @@ import pytest
 from docs import generate
 from modelforge import __version__, report
 from modelforge.cli import COMMANDS, cli
-from modelforge.doctor import Finding
 from modelforge.errors import ExitCode, UsageProblem
+from modelforge.finding import Finding
 from modelforge.hardware.files import load_hardware
 from modelforge.pipeline import Change
 from modelforge.profile.load import load_profile
@@ -22,6 +22,7 @@ from modelforge.profile.schema import ProfileFile
 from modelforge.project import find_project
 from modelforge.resolve import NextBetter
 from modelforge.runtimes import Entry
+from modelforge.runtimes.docker.spec import Preview
 from modelforge.scaffold import NewFile
 from modelforge.smoke import SmokeReport
 from tests.documents import PAGES, ROOT, Block, all_blocks, forge_words, links, text_of, typed
@@ -203,10 +204,13 @@ def documents() -> dict[str, dict[str, Any]]:
     built = a_build(plan=plan, smoke=full)
     entry = an_entry()
     standing = Entry(name="coder:latest", digest="sha256:1", bytes=1, modified=1.0)
+    container = Preview(image="i", volume="v", gpus="all", request={}, note="")
     made = [
         report.resolve_document([plan], 0),
         report.build_document([built], 0),
-        report.dry_run_document([Change(name="coder:latest", plan=plan, stands=True, differences=("x",))]),
+        report.dry_run_document(
+            [Change(name="coder:latest", plan=plan, stands=True, differences=("x",), container=container)]
+        ),
         report.smoke_document("coder:latest", full, 0),
         report.render_document(some_rendered(), plan),
         report.run_document("coder:latest", some_reply()),

@@ -12,7 +12,7 @@ from tests.projects import place
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelforge.doctor import Finding
+    from modelforge.finding import Finding
 
 
 @pytest.fixture(autouse=True)

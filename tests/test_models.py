@@ -13,9 +13,10 @@ from modelforge.journal import Journal
 from modelforge.overview import load_all
 from modelforge.pipeline import BuildOptions, build_target
 from modelforge.runtimes import BrokenModel, RuntimeInfo
+from modelforge.runtimes.choose import access_of
 from modelforge.targets import targets
 from tests.fakes import FakeRuntime, some_standing
-from tests.projects import CODER, REVIEWER, Place, place
+from tests.projects import CODER, REVIEWER, FakeAccess, Place, place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +38,12 @@ def here(tmp_path: Path, store: FakeRuntime, monkeypatch: pytest.MonkeyPatch) ->
     made = place(tmp_path, coder=CODER, reviewer=REVIEWER)
     known = {made.runtime.info.endpoint: made.runtime, STORE.endpoint: store}
 
-    def runtime_of(_site: Site, entry: JournalEntry) -> FakeRuntime:
-        return known[entry.endpoint]
+    def access_for(site: Site, entry: JournalEntry) -> FakeAccess:
+        found = FakeAccess(place=made, real=access_of(site))
+        found.runtime = known[entry.endpoint]
+        return found
 
-    monkeypatch.setattr(models, "runtime_of", runtime_of)
+    monkeypatch.setattr(models, "access_for", access_for)
     monkeypatch.setattr(pipeline, "commit_of", lambda _site: "c0ffee")
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2  # noqa: TID251 (the fake behind the door)
@@ -20,11 +20,12 @@ from modelforge.project_settings import Timeouts
 from modelforge.runtimes import BrokenModel, ChatRequest, Turn, ollama_cli, ollama_weights
 from modelforge.runtimes.ollama import OllamaRuntime, Via, connect
 from modelforge.runtimes.ollama_api import error_words, unix_seconds
+from modelforge.runtimes.ollama_cli import local_command
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.ollama_probe import version_key
 from modelforge.runtimes.ollama_show import header_of, needs_verbose, parse_parameters, standing_of
 from modelforge.runtimes.ollama_stub import stub
-from modelforge.runtimes.ollama_weights import local_store
+from modelforge.runtimes.ollama_weights import Room, local_room
 from tests.fakes import some_candidate, some_rendered
 from tests.ggufs import tiny_llama
 
@@ -121,7 +122,7 @@ def start(tmp_path: Path) -> Callable[..., OllamaRuntime]:
             via=via,
             lock=lock,
             hashes=Hashes(tmp_path / "hashes"),
-            environment={"PATH": path},
+            command=local_command(HOST, environment={"PATH": path}, seconds=300),
             transport=httpx2.MockTransport(fake),
         )
 
@@ -528,11 +529,14 @@ def test_small_things() -> None:
 
 def test_a_store_is_local_only_where_its_blob_is(tmp_path: Path) -> None:
     shown = {"modelfile": f"# x\nFROM {tmp_path}/blobs/sha256-{DIGEST}\n"}
-    assert local_store(shown) is None
+    assert local_room(shown) is None
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / f"sha256-{DIGEST}").touch()
-    assert local_store(shown) == tmp_path
-    assert local_store({}) is None
+    room = local_room(shown)
+    assert room is not None
+    assert room.where == str(tmp_path)
+    assert room.free > 0
+    assert local_room({}) is None
 
 
 @pytest.mark.parametrize(
@@ -543,17 +547,11 @@ def test_a_disk_that_is_too_small_is_seen_before(
     there: bool,  # noqa: FBT001
     copies: int,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = tmp_path / "w.gguf"
     file.write_bytes(bytes(1000))
-    free = copies * 1000
-
-    def usage(_path: object) -> SimpleNamespace:
-        return SimpleNamespace(free=free)
-
-    monkeypatch.setattr("shutil.disk_usage", usage)
-    ollama_weights._check_room(file, there=there, version=version, store=tmp_path)
-    free -= 1
-    with pytest.raises(BuildFailed, match="importing w"):
-        ollama_weights._check_room(file, there=there, version=version, store=tmp_path)
+    room = Room(where="the volume ollama", free=copies * 1000)
+    ollama_weights._check_room(file, there=there, version=version, room=room)
+    with pytest.raises(BuildFailed, match=r"importing w.* in the volume ollama"):
+        ollama_weights._check_room(file, there=there, version=version, room=replace(room, free=room.free - 1))
+    ollama_weights._check_room(file, there=there, version=version, room=None)

@@ -70,7 +70,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (found.runtime, found.store, found.host, found.keep) == ("auto", None, None, 3)
     assert found.timeouts == Timeouts(connect=5, call=30, load=300)
     assert (found.docker.image, found.docker.volume, found.docker.pull) == (
-        "ollama/ollama",
+        "ollama/ollama:0.32.15",
         "ollama",
         "missing",
     )

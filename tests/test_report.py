@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import pytest
 
 from modelforge import report
 from modelforge.errors import BuildFailed, DoesNotFit, Problem, ProfileProblem, SmokeFailed
+from modelforge.finding import Finding
 from modelforge.resolve import NextBetter
 from modelforge.runtimes import Entry, ToolCall, Turn
+from modelforge.runtimes.docker.spec import Preview
 from modelforge.smoke import SmokeReport
 from tests.fakes import some_candidate, some_rendered, some_reply
 from tests.samples import a_build, a_result, an_entry, some_assessed, some_hardware, some_plan
@@ -123,6 +125,8 @@ def test_a_build_tells_each_variant() -> None:
         "kind": "ollama",
         "version": "0.32.15",
         "endpoint": "127.0.0.1:11434",
+        "image": "",
+        "gpus": "",
     }
     assert variant["digests"] == {"plan": "sha256:1", "content": "sha256:2", "manifest": "sha256:3"}
     assert variant["seconds"] == {"resolve": 0.1, "create": 2.0, "smoke": 0.5, "promote": 0.2}
@@ -211,27 +215,36 @@ def test_validate_says_which_files_are_wrong() -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thing:
-    """A finding, a change and a written file in one."""
+    """A change and a written file in one."""
 
-    good: bool = False
-    text: str = "no server answers"
-    remedy: str | None = "start it"
     name: str = "coder:latest"
     plan: Any = None
     stands: bool = True
     differences: tuple[str, ...] = ("system differs",)
+    container: Preview | None = None
     path: str = "profiles/assistant.toml"
     purpose: str = "the profile"
 
 
 def test_small_documents() -> None:
     thing = Thing(plan=some_plan())
-    doctor = report.doctor_document([thing], 10)
+    finding = Finding(good=False, text="no server answers", remedy="start it")
+    doctor = report.doctor_document([finding], 10)
     assert head(doctor) == ("modelforge.doctor/1", 10, [])
     assert doctor["findings"] == [{"good": False, "text": "no server answers", "remedy": "start it"}]
     dry = report.dry_run_document([thing])
     assert head(dry) == ("modelforge.dry-run/1", 0, [])
     assert dry["variants"][0]["differences"] == ["system differs"]
+    assert dry["variants"][0]["container"] is None
+    container = Preview(image="ollama/ollama", volume="v", gpus="all", request={"Cmd": ("serve",)}, note="n")
+    dry = report.dry_run_document([replace(thing, container=container)])
+    assert dry["variants"][0]["container"] == {
+        "image": "ollama/ollama",
+        "volume": "v",
+        "gpus": "all",
+        "note": "n",
+        "request": {"Cmd": ["serve"]},
+    }
     init = report.init_document(Path("/p"), [thing])
     assert init["files"] == [{"path": "profiles/assistant.toml", "purpose": "the profile"}]
     rollback = report.rollback_document(an_entry(event="rolled-back"))

@@ -9,7 +9,7 @@ import pytest
 
 from modelforge.errors import ExitCode, NothingSelected, UsageProblem
 from modelforge.hardware import Device, Hardware
-from modelforge.targets import Target, all_targets, machine_of, select, targets
+from modelforge.targets import Target, Work, all_targets, select, targets
 from modelforge.units import GIB
 from tests.projects import CODER, GAMER, LAPTOP, REVIEWER, Place, place
 
@@ -27,6 +27,10 @@ def two(tmp_path: Path) -> Place:
 
 def tags(found: tuple[Target, ...]) -> list[str]:
     return [f"{target.profile.name}:{target.tag}" for target in found]
+
+
+def here(work: Work, *hardware: str) -> list[bool]:
+    return [work.is_here(target) for target in targets(work, "coder", hardware)]
 
 
 # -- profiles ------------------------------------------------------------------------------------------
@@ -74,14 +78,17 @@ def test_a_pattern_that_matches_nothing_has_its_own_exit_code(two: Place) -> Non
 
 
 def test_without_hardware_it_is_for_this_machine(two: Place) -> None:
-    (target,) = targets(two.work(), "coder", ())
-    assert (target.tag, target.here, target.hardware, target.notes) == ("latest", True, LAPTOP, ())
+    work = two.work()
+    (target,) = targets(work, "coder", ())
+    assert (target.tag, work.is_here(target)) == ("latest", True)
+    assert (target.hardware, target.notes) == (LAPTOP, ())
     assert target.profile.parameters.num_ctx == 512
 
 
 def test_a_named_hardware_has_its_overrides_and_its_name_as_the_tag(two: Place) -> None:
-    (target,) = targets(two.work(), "coder", ("rtx-4090",))
-    assert (target.tag, target.here) == ("rtx-4090", False)
+    work = two.work()
+    (target,) = targets(work, "coder", ("rtx-4090",))
+    assert (target.tag, work.is_here(target)) == ("rtx-4090", False)
     assert target.profile.parameters.num_ctx == 1024
 
 
@@ -108,7 +115,7 @@ def test_a_size_is_a_hardware(two: Place) -> None:
 def test_this_machine_as_a_target_lends_its_overrides_and_says_so(two: Place) -> None:
     two.machine = GAMER
     (target,) = targets(two.work(), "coder", ())
-    assert (target.tag, target.here) == ("latest", True)
+    assert target.tag == "latest"
     assert target.profile.parameters.num_ctx == 1024
     assert target.notes == ("this machine is rtx-4090: its overrides apply",)
 
@@ -127,10 +134,7 @@ def test_this_may_be_said(two: Place, word: str) -> None:
 
 def test_a_named_hardware_is_here_if_this_machine_is_such_one(two: Place) -> None:
     two.machine = GAMER
-    assert [target.here for target in targets(two.work(), "coder", ("rtx-4090", "rtx-3060-12gb"))] == [
-        True,
-        False,
-    ]
+    assert here(two.work(), "rtx-4090", "rtx-3060-12gb") == [True, False]
 
 
 def test_an_unknown_hardware_suggests_one(two: Place) -> None:
@@ -195,7 +199,7 @@ def test_a_remote_servers_hardware_has_to_be_said(two: Place) -> None:
     with pytest.raises(UsageProblem, match=r"the hardware of http://gpu-box:11434 is not known") as caught:
         targets(two.work(), "coder", ())
     assert '[hosts.NAME]\nurl = "http://gpu-box:11434"' in (caught.value.problems[0].hint or "")
-    assert machine_of(two.site()) is None
+    assert two.work().machine() is None
 
 
 def test_with_h_it_need_not_be_said(two: Place) -> None:
@@ -207,7 +211,7 @@ def test_hosts_says_it(two: Place) -> None:
     two.environment = REMOTE
     (two.root / "modelforge.toml").write_text(HOSTS)
     (target,) = targets(two.work(), "coder", ())
-    assert (target.tag, target.here, target.hardware.name) == ("latest", True, "rtx-4090")
+    assert (target.tag, target.hardware.name) == ("latest", "rtx-4090")
     assert target.profile.parameters.num_ctx == 1024
     assert target.notes == ("this machine is rtx-4090: its overrides apply",)
 
@@ -215,11 +219,10 @@ def test_hosts_says_it(two: Place) -> None:
 def test_what_is_here_is_the_servers_machine_and_not_ours(two: Place) -> None:
     two.environment = REMOTE
     two.machine = GAMER  # ours; nobody knows the server's
-    assert [one.here for one in targets(two.work(), "coder", ("rtx-4090",))] == [False]
+    assert here(two.work(), "rtx-4090") == [False]
     (two.root / "modelforge.toml").write_text(HOSTS)
     two.machine = LAPTOP
-    found = targets(two.work(), "coder", ("rtx-4090", "cpu-16gb"))
-    assert [one.here for one in found] == [True, False]
+    assert here(two.work(), "rtx-4090", "cpu-16gb") == [True, False]
 
 
 def test_an_own_store_is_here_whatever_ollama_host_says(two: Place) -> None:
@@ -230,14 +233,15 @@ def test_an_own_store_is_here_whatever_ollama_host_says(two: Place) -> None:
 
 def test_a_loopback_server_is_here(two: Place) -> None:
     two.environment = {"OLLAMA_HOST": "127.0.0.1:5555"}
-    assert machine_of(two.site()) == LAPTOP
+    assert two.work().machine() == LAPTOP
 
 
 def test_a_projects_own_hardware_is_a_target(two: Place) -> None:
     (two.root / "hardware").mkdir()
     (two.root / "hardware" / "desk.toml").write_text('backend = "cpu"\nsystem_memory = "16GiB"\n')
     (target,) = targets(two.work(), "coder", ("desk",))
-    assert (target.tag, target.here) == ("desk", True)
+    assert target.tag == "desk"
+    assert here(two.work(), "desk") == [True]
     assert isinstance(target.hardware, Hardware)
 
 

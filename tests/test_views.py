@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from modelforge.errors import Problem, ProfileProblem, SmokeFailed
+from modelforge.finding import Finding
 from modelforge.hardware import Device, Hardware
 from modelforge.modelfile import Loss
 from modelforge.resolve import Bytes, Need, NextBetter
 from modelforge.runtimes import Entry
+from modelforge.runtimes.docker.spec import Preview
 from modelforge.smoke import SmokeReport
 from modelforge.units import GIB, MIB
 from modelforge.views import builds, changes, machines, plans, problems
@@ -289,13 +291,6 @@ def test_history_is_newest_first() -> None:
     assert builds.history_lines("x:latest", []) == ["nothing is known of x:latest"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    good: bool
-    text: str
-    remedy: str | None = None
-
-
 def test_the_doctor_has_a_remedy_under_what_is_wrong() -> None:
     findings = [
         Finding(good=True, text="Ollama 0.32.15 answers"),
@@ -310,6 +305,7 @@ class Change:
     plan: Any = PLAN
     stands: bool = True
     differences: tuple[str, ...] = ("system differs",)
+    container: Preview | None = None
 
 
 @pytest.mark.parametrize(
@@ -324,6 +320,16 @@ def test_a_dry_run_tells_pick_and_difference(change: Change, told: str) -> None:
     lines = changes.dry_run_lines(change)
     assert "coder:7b-instruct-q8_0" in lines[1]
     assert told in lines[-1]
+
+
+def test_a_dry_run_shows_the_container_and_what_is_asked_of_the_engine() -> None:
+    host = {"DeviceRequests": [{"Driver": "", "Count": -1}], "Devices": []}
+    request = {"HostConfig": host}
+    container = Preview(image="ollama/ollama:1", volume="v", gpus="all", request=request, note="refused: no")
+    lines = changes.dry_run_lines(Change(container=container))
+    at = lines.index("  start     ollama/ollama:1, volume v, gpus: all (refused: no)")
+    assert lines[at + 1] == '            DeviceRequests: [{"Driver": "", "Count": -1}]'
+    assert not any("Devices:" in line for line in lines)
 
 
 def test_losses_are_named_only_where_there_are_any() -> None:

@@ -32,6 +32,7 @@ class Flags:
     color: bool | None = None
     runtime: str | None = None
     host: str | None = None
+    gpus: str | None = None
     _console: Console | None = None
 
     def console(self) -> Console:
@@ -147,6 +148,15 @@ _FLAGS = (
         callback=_keep("host"),
         help="The Ollama server; default OLLAMA_HOST, else 127.0.0.1:11434.",
     ),
+)
+
+
+gpus_flag = click.option(
+    "--gpus",
+    metavar="auto|all|none|IDS",
+    expose_value=False,
+    callback=_keep("gpus"),
+    help="What a container gets: those that the target needs, all, none, or ids such as 0,1.",
 )
 
 

@@ -9,7 +9,7 @@ import click
 
 from modelforge import models, overview, pipeline, targets
 from modelforge.cli.complete import hardware_names, profile_names
-from modelforge.cli.flags import common_flags, flags_of
+from modelforge.cli.flags import common_flags, flags_of, gpus_flag
 from modelforge.cli.site import site_of, working
 from modelforge.errors import ExitCode, ForgeError, ProfileProblem, UsageProblem
 from modelforge.hardware import THIS
@@ -40,7 +40,7 @@ def list_command(ctx: click.Context) -> int:
 
     flags = flags_of(ctx)
     console = flags.console()
-    with working(flags) as work:
+    with working(flags, look=True) as work:
         profiles, errors = overview.load_all(work.site)
         standing, trouble = models.standing_models(work, profiles)
     code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
@@ -85,6 +85,7 @@ def validate_command(ctx: click.Context, profiles: tuple[str, ...]) -> int:
 
 @click.command("hardware")
 @click.argument("name", required=False, shell_complete=hardware_names)
+@gpus_flag
 @common_flags
 @click.pass_context
 def hardware_command(ctx: click.Context, name: str | None) -> int:
@@ -94,11 +95,15 @@ def hardware_command(ctx: click.Context, name: str | None) -> int:
     """
     from modelforge import report  # noqa: PLC0415
     from modelforge.hardware import choose, table  # noqa: PLC0415
+    from modelforge.runtimes.choose import wanted_runtime  # noqa: PLC0415
     from modelforge.views.machines import hardware_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
-    site = site_of(flags)
-    found = choose.by_name(name or THIS, folder=site.project.hardware, probe=site.probe)
+    with working(flags, look=True) as work:
+        site = work.site
+        in_docker = wanted_runtime(site) == "docker"
+        this = (lambda: targets.runtime_machine(work)) if in_docker else site.probe
+        found = choose.by_name(name or THIS, folder=site.project.hardware, probe=this)
     names = overview.hardware_names(site)
     console = flags.console()
     if flags.json:
@@ -119,6 +124,7 @@ def hardware_command(ctx: click.Context, name: str | None) -> int:
 @click.option("--all", "every", is_flag=True, help="All of the project's profiles.")
 @click.option("--all-hardware", is_flag=True, help="All targets that the profile names.")
 @click.option("--free", is_flag=True, help="Plan on free memory instead of all of it.")
+@gpus_flag
 @common_flags
 @click.pass_context
 def resolve_command(
@@ -137,7 +143,7 @@ def resolve_command(
     from modelforge.views.plans import explain_lines, resolve_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
-    with working(flags) as work:
+    with working(flags, look=True) as work:
         chosen = targets.select(work.site, profiles, every=every, pattern=None)
         found: tuple[Target, ...] = targets.all_targets(work, chosen, hardware, all_hardware=all_hardware)
         plans = [pipeline.plan(work, target, use_free=free) for target in found]
@@ -159,6 +165,7 @@ def resolve_command(
 @click.command("render")
 @click.argument("profile", shell_complete=profile_names)
 @_hardware
+@gpus_flag
 @common_flags
 @click.pass_context
 def render_command(ctx: click.Context, profile: str, hardware: tuple[str, ...]) -> int:
@@ -171,7 +178,7 @@ def render_command(ctx: click.Context, profile: str, hardware: tuple[str, ...]) 
 
     flags = flags_of(ctx)
     console = flags.console()
-    with working(flags) as work:
+    with working(flags, look=True) as work:
         if len(hardware) > 1:
             raise UsageProblem("one Modelfile is for one hardware", hint="give -H once")
         target = targets.targets(work, profile, hardware)[0]

@@ -9,7 +9,7 @@ import click
 
 from modelforge import pipeline, targets
 from modelforge.cli.complete import hardware_names, profile_names
-from modelforge.cli.flags import Flags, common_flags, flags_of
+from modelforge.cli.flags import Flags, common_flags, flags_of, gpus_flag
 from modelforge.cli.site import working
 from modelforge.errors import ExitCode, ForgeError, Interrupted, Unreachable, UsageProblem
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the tests' results as JUnit XML.",
 )
+@gpus_flag
 @common_flags
 @click.pass_context
 def build_command(
@@ -82,7 +83,7 @@ def build_command(
         name=name, smoke=not no_smoke, wait=not no_wait, keep_failed=keep_failed, use_free=free
     )
     flags = flags_of(ctx)
-    with working(flags, via=via, link=link) as work:
+    with working(flags, via=via, link=link, look=dry_run) as work:
         chosen = targets.select(work.site, profiles, every=every, pattern=select)
         found = targets.all_targets(work, chosen, hardware, all_hardware=all_hardware, pattern=select)
         if name is not None and len(found) > 1:

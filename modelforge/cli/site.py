@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge.errors import UsageProblem
 from modelforge.project import find_project
-from modelforge.runtimes.choose import open_runtime
+from modelforge.runtimes.choose import access_of
 from modelforge.site import Site
 from modelforge.targets import Work
 
@@ -48,6 +48,7 @@ def site_of(flags: Flags, **more: Any) -> Site:  # noqa: ANN401 (fields of Site)
         emit=flags.console().emit,
         runtime_given=flags.runtime is not None or flags.host is not None,
         host_given=flags.host is not None,
+        gpus=flags.gpus or "auto",
         **more,
     )
 
@@ -56,7 +57,7 @@ def site_of(flags: Flags, **more: Any) -> Site:  # noqa: ANN401 (fields of Site)
 def working(flags: Flags, **more: Any) -> Iterator[Work]:  # noqa: ANN401
     """A `Work` on the site, whose runtime is closed in the end."""
     site = site_of(flags, **more)
-    work = Work(site=site, open=lambda: open_runtime(site))
+    work = Work(site=site, access=access_of(site))
     try:
         yield work
     finally:

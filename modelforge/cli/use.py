@@ -10,7 +10,7 @@ import click
 
 from modelforge import models, targets
 from modelforge.cli.complete import hardware_names, profile_names
-from modelforge.cli.flags import common_flags, flags_of
+from modelforge.cli.flags import common_flags, flags_of, gpus_flag
 from modelforge.cli.site import working
 from modelforge.errors import ExitCode, SmokeFailed, UsageProblem
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the results as JUnit XML.",
 )
+@gpus_flag
 @common_flags
 @click.pass_context
 def smoke_command(
@@ -73,6 +74,7 @@ def _write_junit(file: Path, name: str, found: SmokeReport) -> None:
 @click.command("run")
 @click.argument("name", shell_complete=profile_names)
 @click.argument("prompt", required=False)
+@gpus_flag
 @common_flags
 @click.pass_context
 def run_command(ctx: click.Context, name: str, prompt: str | None) -> int:

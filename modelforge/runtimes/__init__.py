@@ -5,7 +5,7 @@ A runtime makes single steps. Their order, and what holds when one of them dies,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from modelforge.errors import ExitCode, ForgeError
@@ -29,11 +29,32 @@ OWN = (STAGED, WEIGHTS, KEPT)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuntimeInfo:
-    """Which runtime this is: its kind, its version, and its URL or store folder."""
+    """Which runtime this is: its kind, its version, and its URL or store folder.
+
+    Of a container: the endpoint is `VOLUME@ENGINE-URL`, `image` its image's digest, `gpus` what it was given.
+    """
 
     kind: RuntimeKind
     version: str
     endpoint: str
+    image: str = ""
+    gpus: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What a server that is started for a command shall have; one that runs already is as it is.
+
+    `gpus` is how many a plan counts on, None for all that there are. `settings` are Ollama's variables.
+    """
+
+    gpus: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+ANYTHING = Need()
+NOTHING = Need(gpus=0)
+"""For commands that load no model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,25 +1,234 @@
-"""Which runtime a command works on, and how it is opened."""
+"""Which runtime a command works on, how it is had, and whose machine it runs models on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from modelforge.errors import Unreachable, UsageProblem
+from modelforge.errors import ForgeError, Unreachable
 from modelforge.events import Step
+from modelforge.hardware import choose as hardware
 from modelforge.journal import Journal
 from modelforge.project_settings import COMMAND_LINE
 from modelforge.runtimes import RuntimeInfo
 from modelforge.runtimes.ollama_host import Host, parse_host
 
 if TYPE_CHECKING:
+    from modelforge.hardware import Hardware
     from modelforge.journal import JournalEntry
     from modelforge.project_settings import RuntimeChoice
-    from modelforge.runtimes import Runtime
+    from modelforge.runtimes import Need, Runtime, RuntimeKind
+    from modelforge.runtimes.docker.access import DockerAccess
+    from modelforge.runtimes.docker.spec import Preview
     from modelforge.site import Site
 
-DOCKER_LATER = "the docker runtime is not there yet: use --runtime ollama or --runtime embedded"
+
+class Access(Protocol):
+    """A runtime that is had when it is needed, the same one each time."""
+
+    @property
+    def kind(self) -> RuntimeKind:
+        """Which runtime it is."""
+
+    @property
+    def where(self) -> str:
+        """The server's URL, the store, or volume and engine."""
+
+    def machine(self) -> Hardware | None:
+        """The machine that models run on there; None if nobody told us what it is."""
+
+    def open(self, need: Need | None) -> Runtime:
+        """The runtime. One that we start has what is needed; None: as it is.
+
+        Raises:
+            Unreachable: it cannot be had.
+        """
+
+    def preview(self, need: Need) -> Preview | None:
+        """What a container would be asked to have; None where there is no container."""
+
+    def check(self) -> None:
+        """Makes sure that it can be had, without starting anything.
+
+        Raises:
+            Unreachable: it cannot.
+        """
+
+    def close(self) -> None:
+        """Lets go of it."""
+
+
+class OllamaAccess:
+    """A server at `host`."""
+
+    kind: Literal["ollama"] = "ollama"
+
+    def __init__(self, site: Site, host: Host) -> None:
+        self._site = site
+        self._host = host
+        self._runtime: Runtime | None = None
+
+    @property
+    def where(self) -> str:
+        """Its URL."""
+        return self._host.url
+
+    def machine(self) -> Hardware | None:
+        """This machine, or what [hosts] says of a server elsewhere."""
+        site = self._site
+        if self._host.loopback:
+            return site.probe()
+        for name, known in site.project.settings.hosts.items():
+            if known.hardware and parse_host(known.url, source=f"[hosts.{name}]").url == self._host.url:
+                found = hardware.by_name(known.hardware, folder=site.project.hardware, probe=site.probe)
+                return replace(found, description=f"{name}, as modelforge.toml says")
+        return None
+
+    def open(self, need: Need | None) -> Runtime:  # noqa: ARG002 (it is as it is)
+        """The server."""
+        if self._runtime is None:
+            self._runtime = open_ollama(self._site, self._host)
+        return self._runtime
+
+    def preview(self, need: Need) -> None:
+        """No container."""
+
+    def check(self) -> None:
+        """It answers."""
+        self.open(None)
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        if self._runtime is not None:
+            self._runtime.close()
+
+
+class EmbeddedAccess:
+    """The store at `root`."""
+
+    kind: Literal["embedded"] = "embedded"
+
+    def __init__(self, site: Site, root: Path) -> None:
+        self._site = site
+        self._root = root
+        self._runtime: Runtime | None = None
+
+    @property
+    def where(self) -> str:
+        """Its folder."""
+        return str(self._root)
+
+    def machine(self) -> Hardware:
+        """This machine."""
+        return self._site.probe()
+
+    def open(self, need: Need | None) -> Runtime:  # noqa: ARG002 (there is nothing to start)
+        """The store."""
+        if self._runtime is None:
+            self._runtime = open_embedded(self._site, self._root)
+        return self._runtime
+
+    def preview(self, need: Need) -> None:
+        """No container."""
+
+    def check(self) -> None:
+        """It is there."""
+        self.open(None)
+
+    def close(self) -> None:
+        """Lets go of processes."""
+        if self._runtime is not None:
+            self._runtime.close()
+
+
+class AutoAccess:
+    """An Ollama that answers, else a container where its image is there, else the embedded runtime."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._chosen: Access | None = None
+
+    @property
+    def kind(self) -> RuntimeKind:
+        """The one that was taken."""
+        return self._settled().kind
+
+    @property
+    def where(self) -> str:
+        """Where that is; before one is taken, where it would be looked for first."""
+        return self._chosen.where if self._chosen else host_of(self._site).url
+
+    def machine(self) -> Hardware | None:
+        """That runtime's. While there is no engine to be had it is this machine, or the server's that is named."""
+        if self._chosen is None and not engine_is_likely(self._site):
+            return OllamaAccess(self._site, host_of(self._site)).machine()
+        return self._settled().machine()
+
+    def open(self, need: Need | None) -> Runtime:
+        """The runtime that was taken."""
+        return self._settled().open(need)
+
+    def preview(self, need: Need) -> Preview | None:
+        """A container, if that was taken."""
+        return self._settled().preview(need)
+
+    def check(self) -> None:
+        """One of them can be had."""
+        self._settled().check()
+
+    def close(self) -> None:
+        """Lets go of it."""
+        if self._chosen is not None:
+            self._chosen.close()
+
+    def _settled(self) -> Access:
+        if self._chosen is None:
+            self._chosen, reason = _first_to_be_had(self._site)
+            self._site.emit(Step(stage="pick", text=f"runtime {self._chosen.kind}: {reason}"))
+        return self._chosen
+
+
+def access_of(site: Site) -> Access:
+    """The runtime that is asked for. Nothing is opened yet."""
+    wanted = wanted_runtime(site)
+    if wanted == "auto":
+        return AutoAccess(site)
+    if wanted == "docker":
+        return docker_access(site)
+    if wanted == "embedded":
+        return EmbeddedAccess(site, store_of(site))
+    return OllamaAccess(site, host_of(site))
+
+
+def access_for(site: Site, entry: JournalEntry) -> Access:
+    """The runtime that a line of the journal tells of."""
+    if entry.runtime == "embedded":
+        return EmbeddedAccess(site, Path(entry.endpoint))
+    if entry.runtime == "docker":
+        return docker_access(site, entry.endpoint)
+    return OllamaAccess(site, parse_host(entry.endpoint, source="the journal"))
+
+
+def docker_access(site: Site, where: str | None = None) -> DockerAccess:
+    """The engine that is meant and the volume; `where` is an endpoint of the journal.
+
+    Raises:
+        UsageProblem: no engine is meant by what is set.
+    """
+    from modelforge.runtimes.docker.access import DockerAccess, split_where  # noqa: PLC0415 (brings the SDK)
+    from modelforge.runtimes.docker.endpoint import find_endpoint  # noqa: PLC0415
+    from modelforge.runtimes.docker.gpus import parse_gpus  # noqa: PLC0415
+
+    settings = site.project.settings
+    volume, host, source = settings.docker.volume, settings.docker.host, settings.source("docker.host")
+    endpoint = find_endpoint(host, source=source, environment=site.environment, home=site.home)
+    if where is not None:
+        volume, url = split_where(where)
+        if url != endpoint.url:  # not the engine that is meant now, so its TLS files are not known
+            endpoint = find_endpoint(url, source="the journal", environment=site.environment, home=site.home)
+    return DockerAccess(site, endpoint=endpoint, volume=volume, gpus=parse_gpus(site.gpus))
 
 
 def host_of(site: Site) -> Host:
@@ -32,43 +241,12 @@ def host_of(site: Site) -> Host:
     return parse_host(settings.host or "", source=settings.source("host"))
 
 
-def remote_host(site: Site) -> Host | None:
-    """The server, if commands go to a server on another machine; None if everything happens here."""
-    if wanted_runtime(site) in {"embedded", "docker"}:
-        return None
-    host = host_of(site)
-    return None if host.loopback else host
-
-
-def open_runtime(site: Site) -> Runtime:
-    """The runtime of a site. `auto` takes an Ollama that answers, else the embedded one, and says which.
-
-    Raises:
-        Unreachable: none can be had.
-    """
-    wanted = wanted_runtime(site)
-    if wanted == "docker":
-        raise UsageProblem(DOCKER_LATER)
-    if wanted == "embedded":
-        return open_embedded(site, store_of(site))
-    return open_ollama(site, host_of(site)) if wanted == "ollama" else _automatic(site)
-
-
 def wanted_runtime(site: Site) -> RuntimeChoice:
     """The runtime that was asked for. `--host` asks for an Ollama, whatever modelforge.toml says."""
     settings = site.project.settings
     if site.host_given and settings.source("runtime") != COMMAND_LINE:
         return "ollama"
     return settings.runtime
-
-
-def runtime_of(site: Site, entry: JournalEntry) -> Runtime:
-    """The runtime that a line of the journal tells of."""
-    if entry.runtime == "embedded":
-        return open_embedded(site, Path(entry.endpoint))
-    if entry.runtime == "docker":
-        raise UsageProblem(DOCKER_LATER)
-    return open_ollama(site, parse_host(entry.endpoint, source="the journal"))
 
 
 def store_of(site: Site) -> Path:
@@ -83,15 +261,17 @@ def open_ollama(site: Site, host: Host) -> Runtime:
         Unreachable: nothing answers there, or what answers is no Ollama.
     """
     from modelforge.runtimes.ollama import connect  # noqa: PLC0415 (brings the HTTP client)
+    from modelforge.runtimes.ollama_cli import local_command  # noqa: PLC0415
 
+    timeouts = site.project.settings.timeouts
     journal = Journal(site.state, RuntimeInfo(kind="ollama", version="", endpoint=host.display))
     return connect(
         host,
-        timeouts=site.project.settings.timeouts,
+        timeouts=timeouts,
         via=site.via,
         lock=journal.writing,
         hashes=site.hashes,
-        environment=site.environment,
+        command=local_command(host, environment=site.environment, seconds=timeouts.load),
     )
 
 
@@ -116,14 +296,47 @@ def embedded_installed() -> bool:
     return find_spec("xllamacpp") is not None
 
 
-def _automatic(site: Site) -> Runtime:
-    """Ollama if one answers, else the embedded runtime; says which, and why."""
+def engine_is_likely(site: Site) -> bool:
+    """Whether a Docker engine is named, or has its socket; costs no connection."""
+    from modelforge.runtimes.docker.endpoint import find_endpoint  # noqa: PLC0415
+
+    docker = site.project.settings.docker
     try:
-        runtime = open_ollama(site, host_of(site))
-    except Unreachable as trouble:
-        if not embedded_installed():
-            raise
-        site.emit(Step(stage="pick", text=f"runtime embedded: {trouble.problems[0].message}"))
-        return open_embedded(site, store_of(site))
-    site.emit(Step(stage="pick", text=f"runtime ollama: it answers at {runtime.info.endpoint}"))
-    return runtime
+        found = find_endpoint(docker.host, source="", environment=site.environment, home=site.home)
+    except ForgeError:
+        return False
+    return not found.url.startswith("unix://") or Path(found.url.removeprefix("unix://")).exists()
+
+
+def _first_to_be_had(site: Site) -> tuple[Access, str]:
+    """The first of the runtimes that can be had, and why it is that one.
+
+    Raises:
+        Unreachable: none of them.
+    """
+    server = OllamaAccess(site, host_of(site))
+    try:
+        return server, f"it answers at {server.open(None).info.endpoint}"
+    except Unreachable as error:
+        trouble = error
+    reason = trouble.problems[0].message
+    engine = _engine_with_image(site)
+    if engine is not None:
+        return engine, f"{reason} {site.project.settings.docker.image} is there for a container."
+    if not embedded_installed():
+        raise trouble
+    return EmbeddedAccess(site, store_of(site)), reason
+
+
+def _engine_with_image(site: Site) -> DockerAccess | None:
+    """The engine, if it answers and has the image: for nothing less is it taken unasked."""
+    if not engine_is_likely(site):
+        return None
+    try:
+        access = docker_access(site)
+        if access.has_image():
+            return access
+        access.close()
+    except ForgeError:
+        return None
+    return None

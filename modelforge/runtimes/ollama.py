@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
@@ -26,9 +25,10 @@ from modelforge.runtimes.ollama_show import header_of, needs_verbose, standing_o
 from modelforge.runtimes.ollama_stub import create_stub
 from modelforge.runtimes.ollama_weights import (
     ADAPTER_FILE,
+    Room,
     Upload,
     import_name,
-    local_store,
+    local_room,
     send_adapter,
     send_weights,
 )
@@ -46,22 +46,14 @@ if TYPE_CHECKING:
     from modelforge.http import Transport
     from modelforge.project_settings import Timeouts
     from modelforge.render import Rendered, Request
-    from modelforge.runtimes import ChatReply, ChatRequest, Entry, RuntimeKind, Standing
+    from modelforge.runtimes import ChatReply, ChatRequest, Entry, Standing
+    from modelforge.runtimes.ollama_cli import Command
     from modelforge.runtimes.ollama_host import Host
 
 Via: TypeAlias = Literal["api", "cli"]
 Lock: TypeAlias = "Callable[[], AbstractContextManager[object]]"
 
 _UNLOAD_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
-    """The server that was found: where, and its version (comparable; a plain build's 0.0.0 is the newest)."""
-
-    host: Host
-    version: tuple[int, ...]
-    timeouts: Timeouts
 
 
 def connect(
@@ -71,8 +63,7 @@ def connect(
     via: Via,
     lock: Lock,
     hashes: Hashes,
-    environment: Mapping[str, str],
-    kind: RuntimeKind = "ollama",
+    command: Command,
     transport: Transport | None = None,
 ) -> OllamaRuntime:
     """The runtime of a server that answers.
@@ -83,9 +74,26 @@ def connect(
         via: create over the API, or by the `ollama` command.
         lock: held around every write, so that writes to one server go one at a time.
         hashes: digests of local files.
-        environment: for the `ollama` command.
-        kind: what the runtime calls itself.
+        command: runs `ollama create`.
         transport: takes the place of the network in tests.
+
+    Raises:
+        Unreachable: nothing answers, what answers is no Ollama, or one that is too old.
+    """
+    api, version = reach(host, timeouts=timeouts, transport=transport)
+    return OllamaRuntime(
+        info=RuntimeInfo(kind="ollama", version=version, endpoint=host.display),
+        api=api,
+        via=via,
+        lock=lock,
+        hashes=hashes,
+        command=command,
+        room=lambda: _room_of(api) if host.loopback else None,
+    )
+
+
+def reach(host: Host, *, timeouts: Timeouts, transport: Transport | None = None) -> tuple[OllamaApi, str]:
+    """The API of a server that answers, and its version.
 
     Raises:
         Unreachable: nothing answers, what answers is no Ollama, or one that is too old.
@@ -93,42 +101,42 @@ def connect(
     http = HttpClient(host.url, timeouts=timeouts, direct=host.loopback, transport=transport)
     api = OllamaApi(http, timeouts)
     try:
-        version = version_of(api, host)
+        return api, version_of(api, host)
     except BaseException:
         api.close()
         raise
-    return OllamaRuntime(
-        info=RuntimeInfo(kind=kind, version=version, endpoint=host.display),
-        server=Server(host=host, version=version_key(version), timeouts=timeouts),
-        api=api,
-        via=via,
-        lock=lock,
-        hashes=hashes,
-        environment=environment,
-    )
+
+
+def _room_of(api: OllamaApi) -> Room | None:
+    """What is free in the server's store, where a listed model proves that it is on this machine."""
+    listed = api.tags()
+    try:
+        return local_room(api.show(listed[0].name)) if listed else None
+    except Refused:
+        return None
 
 
 class OllamaRuntime:
-    """A server that answers. Made by `connect`."""
+    """A server that answers. Made by `connect`, or by hand for one that we started."""
 
     def __init__(
         self,
         *,
         info: RuntimeInfo,
-        server: Server,
         api: OllamaApi,
         via: Via,
         lock: Lock,
         hashes: Hashes,
-        environment: Mapping[str, str],
+        command: Command,
+        room: Callable[[], Room | None],
     ) -> None:
         self._info = info
-        self._server = server
         self._api = api
         self._via = via
         self._lock = lock
         self._hashes = hashes
-        self._environment = environment
+        self._command = command
+        self._room = room
 
     @property
     def info(self) -> RuntimeInfo:
@@ -172,7 +180,7 @@ class OllamaRuntime:
             adapters = [Upload(path=path, digest=self._digest(path)) for path in rendered.request.adapters]
             wanted = merged(base[1], rendered.request, [upload.digest for upload in adapters])
             if self._via == "cli":
-                self._run_command(rendered.request, from_=base[0], name=name)
+                ollama_cli.create(rendered.request, from_=base[0], name=name, command=self._command)
             else:
                 self._make(rendered.request, adapters, from_=base[0], name=name, emit=emit)
             found = self._look(name, fresh=True)
@@ -354,19 +362,12 @@ class OllamaRuntime:
         name = import_name(upload.digest)
         standing = self._readable(name, fresh=True)
         if standing is None:
-            send_weights(self._api, upload, version=self._server.version, store=self._store(), emit=emit)
+            version = version_key(self._info.version)
+            send_weights(self._api, upload, version=version, room=self._room(), emit=emit)
             standing = self._look(name, fresh=True)
         if standing is None:
             raise BuildFailed(f"{file.path.name} was imported, but {name} is not there")
         return name, standing
-
-    def _store(self) -> Path | None:
-        """The server's store folder, where a listed model proves that it is on this machine."""
-        listed = self._api.tags() if self._server.host.loopback else ()
-        try:
-            return local_store(self._api.show(listed[0].name)) if listed else None
-        except Refused:
-            return None
 
     def _make(
         self, request: Request, adapters: Sequence[Upload], *, from_: str, name: str, emit: Emit
@@ -381,16 +382,6 @@ class OllamaRuntime:
         if adapters:
             body["adapters"] = {ADAPTER_FILE: adapters[-1].digest}
         self._api.create(body)
-
-    def _run_command(self, request: Request, *, from_: str, name: str) -> None:
-        ollama_cli.create(
-            request,
-            from_=from_,
-            name=name,
-            host=self._server.host,
-            environment=self._environment,
-            seconds=self._server.timeouts.load,
-        )
 
     def _checked(self, name: str, wanted: Standing, found: Standing | None) -> Standing:
         if found is None:

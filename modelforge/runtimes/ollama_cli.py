@@ -10,18 +10,22 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from modelforge import process
 from modelforge.errors import BuildFailed, Problem
 from modelforge.modelfile import Modelfile, format_modelfile, losses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from modelforge.modelfile import Loss
+    from modelforge.process import Completed
     from modelforge.render import Rendered, Request
     from modelforge.runtimes.ollama_host import Host
+
+Command: TypeAlias = "Callable[[str, bytes], Completed]"
+"""Runs `ollama create` with a name and a Modelfile's bytes."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FILE = "Modelfile (modelforge)"  # no model can have this name, so FROM cannot mean the file
@@ -40,46 +44,51 @@ def refuse_losses(rendered: Rendered) -> None:
         )
 
 
-def create(
-    request: Request,
-    *,
-    from_: str,
-    name: str,
-    host: Host,
-    environment: Mapping[str, str],
-    seconds: float,
-) -> None:
-    """Runs `ollama create NAME -f Modelfile` against a server.
+def create(request: Request, *, from_: str, name: str, command: Command) -> None:
+    """Has `ollama create NAME -f Modelfile` run against a server.
 
     Args:
         request: what the model gets.
         from_: the base, a model of the server.
         name: the new model.
-        host: the server.
-        environment: where `ollama` is found on PATH, and what it runs with.
-        seconds: longest time that it may take.
+        command: runs it.
 
     Raises:
         BuildFailed: there is no `ollama`, or it ended with an error.
     """
-    program = shutil.which("ollama", path=environment.get("PATH", ""))
-    if program is None:
-        raise BuildFailed(
-            "--via cli needs the ollama command, which is not on PATH",
-            hint="install Ollama here, or leave out --via cli: the server's API needs no command",
-        )
-    with tempfile.TemporaryDirectory(prefix="modelforge-") as folder:
-        file = Path(folder) / _FILE
-        # bytes, as a text file's line ends would be the machine's
-        file.write_bytes(format_modelfile(_modelfile(request, from_=from_)).encode())
-        done = process.run(
-            [program, "create", name, "-f", str(file)],
-            environment={**environment, "OLLAMA_HOST": host.url},
-            folder=Path(folder),
-            seconds=seconds,
-        )
+    # bytes, as a text file's line ends would be the machine's
+    done = command(name, format_modelfile(_modelfile(request, from_=from_)).encode())
     if done.code != 0:
         raise BuildFailed(f"ollama create ended with {done.code}: {_last_words(done.stderr)}")
+
+
+def local_command(host: Host, *, environment: Mapping[str, str], seconds: float) -> Command:
+    """The `ollama` that is on PATH, for a server at `host`.
+
+    Args:
+        host: the server.
+        environment: where `ollama` is found on PATH, and what it runs with.
+        seconds: longest time that it may take.
+    """
+
+    def run(name: str, modelfile: bytes) -> Completed:
+        program = shutil.which("ollama", path=environment.get("PATH", ""))
+        if program is None:
+            raise BuildFailed(
+                "--via cli needs the ollama command, which is not on PATH",
+                hint="install Ollama here, or leave out --via cli: the server's API needs no command",
+            )
+        with tempfile.TemporaryDirectory(prefix="modelforge-") as folder:
+            file = Path(folder) / _FILE
+            file.write_bytes(modelfile)
+            return process.run(
+                [program, "create", name, "-f", str(file)],
+                environment={**environment, "OLLAMA_HOST": host.url},
+                folder=Path(folder),
+                seconds=seconds,
+            )
+
+    return run
 
 
 def _last_words(stderr: str) -> str:

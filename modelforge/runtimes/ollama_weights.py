@@ -33,6 +33,14 @@ _STORE = re.compile(r"^FROM (?P<folder>.+)[/\\]blobs[/\\](?P<blob>sha256-[0-9a-f
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """Where a server's store is, in words, and how many bytes are free there."""
+
+    where: str
+    free: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
     """A file on its way to a server. `digest` is `sha256:<hex>` of its bytes."""
 
@@ -46,7 +54,7 @@ def import_name(digest: str) -> str:
 
 
 def send_weights(
-    api: OllamaApi, upload: Upload, *, version: tuple[int, ...], store: Path | None, emit: Emit
+    api: OllamaApi, upload: Upload, *, version: tuple[int, ...], room: Room | None, emit: Emit
 ) -> None:
     """Sends a model's file and creates the import from it. May raise the API's `Refused`, and `CutOff`.
 
@@ -54,7 +62,7 @@ def send_weights(
         api: the server.
         upload: the file.
         version: the server's, for how much disk it takes.
-        store: its store folder, where that is on this machine.
+        room: what is free on its disk, where that is known.
         emit: hears how far it is.
 
     Raises:
@@ -64,7 +72,7 @@ def send_weights(
     if read_header(upload.path).metadata.get("general.type") == "adapter":
         raise _problem(upload.path, "is an adapter, not a model", "put it under adapters, over its base")
     there = api.has_blob(upload.digest)
-    _check_room(upload.path, there=there, version=version, store=store)
+    _check_room(upload.path, there=there, version=version, room=room)
     if not there:
         send_blob(api, upload, emit)
     emit(Step(stage="import", text=f"{upload.path.name}: the server reads it"))
@@ -102,26 +110,27 @@ def send_blob(api: OllamaApi, upload: Upload, emit: Emit) -> None:
             raise
 
 
-def local_store(show: Mapping[str, Any]) -> Path | None:
-    """The server's store folder, if a model that it shows lies on this machine."""
+def local_room(show: Mapping[str, Any]) -> Room | None:
+    """What is free in the server's store, if a model that it shows lies on this machine."""
     match = _STORE.search(show.get("modelfile") or "")
     if match is None:
         return None
     folder = Path(match["folder"])
-    return folder if (folder / "blobs" / match["blob"]).exists() else None
+    if not (folder / "blobs" / match["blob"]).exists():
+        return None
+    return Room(where=str(folder), free=shutil.disk_usage(folder).free)
 
 
-def _check_room(path: Path, *, there: bool, version: tuple[int, ...], store: Path | None) -> None:
+def _check_room(path: Path, *, there: bool, version: tuple[int, ...], room: Room | None) -> None:
     """From 0.30 on a server rewrites the file: it, a copy on the way, and the result, all at once."""
-    if store is None:
+    if room is None:
         return
     copies = (3 if version >= _REWRITING else 1) - there
     needed = copies * path.stat().st_size
-    free = shutil.disk_usage(store).free
-    if free < needed:
+    if room.free < needed:
         raise BuildFailed(
-            f"importing {path.name} needs {size_text(needed)} in {store}, where {size_text(free)} are free",
-            hint="make room there, or set OLLAMA_MODELS of the server to a larger disk",
+            f"importing {path.name} needs {size_text(needed)} in {room.where}, where {size_text(room.free)} are free",
+            hint="make room there, or give the server a store on a larger disk",
         )
 
 

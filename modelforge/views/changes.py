@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from modelforge.display import visible
@@ -11,7 +12,7 @@ from modelforge.views.plans import pick_lines, target_line
 if TYPE_CHECKING:
     from modelforge.journal import JournalEntry
     from modelforge.render import Rendered
-    from modelforge.reported import Changed
+    from modelforge.reported import Changed, Container
 
 
 def dry_run_lines(change: Changed) -> list[str]:
@@ -19,11 +20,22 @@ def dry_run_lines(change: Changed) -> list[str]:
     name = visible(change.name)
     first, *rest = pick_lines(change.plan)
     lines = [target_line(change.plan), f"  pick      {first}", *(f"            {line}" for line in rest)]
+    if change.container is not None:
+        lines += _container_lines(change.container)
     if not change.stands:
         return [*lines, f"  create    {name} does not stand yet"]
     if not change.differences:
         return [*lines, f"{name} is up to date. Nothing to do."]
     return [*lines, f"  change    {name}:", *(f"            {visible(line)}" for line in change.differences)]
+
+
+def _container_lines(container: Container) -> list[str]:
+    """The container that would be started, and the GPU part of its request as the engine's API takes it."""
+    given = f"gpus: {container.gpus}" + (f" ({container.note})" if container.note else "")
+    lines = [f"  start     {visible(container.image)}, volume {visible(container.volume)}, {visible(given)}"]
+    host = container.request["HostConfig"]
+    asked = {key: host[key] for key in ("DeviceRequests", "Devices") if host[key]}
+    return [*lines, *(f"            {key}: {visible(json.dumps(value))}" for key, value in asked.items())]
 
 
 def rollback_lines(entry: JournalEntry) -> list[str]:

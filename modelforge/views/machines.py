@@ -10,9 +10,9 @@ from modelforge.units import gib, size_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from modelforge.finding import Finding
     from modelforge.hardware import Device, Hardware
     from modelforge.profile import Profile
-    from modelforge.reported import Finding
     from modelforge.runtimes import Entry
 
 _GIGA = 10**9

@@ -13,12 +13,13 @@ from modelforge.errors import Unreachable
 from modelforge.runtimes import choose
 from tests.commands import Commands
 from tests.fakes import FakeRuntime
-from tests.projects import CODER, LAPTOP, REVIEWER, place
+from tests.projects import CODER, LAPTOP, REVIEWER, FakeAccess, place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from modelforge.hardware import Hardware
+    from modelforge.site import Site
 
 
 @pytest.fixture
@@ -42,11 +43,16 @@ def forge(
     def laptop() -> Hardware:
         return LAPTOP
 
-    monkeypatch.setattr(cli_site, "open_runtime", lambda _site: runtime)
+    made = place(tmp_path, coder=CODER, reviewer=REVIEWER)
+    made.runtime = runtime
+
+    def access(site: Site, *_entry: object) -> FakeAccess:
+        return FakeAccess(place=made, real=choose.access_of(site))
+
+    monkeypatch.setattr(cli_site, "access_of", access)
     monkeypatch.setattr(cli_site, "_probe", laptop)
-    monkeypatch.setattr(models, "runtime_of", lambda _site, _entry: runtime)
+    monkeypatch.setattr(models, "access_for", access)
     monkeypatch.setattr(pipeline, "commit_of", lambda _site: "c0ffee")
     monkeypatch.setattr(choose, "open_ollama", nobody)
     monkeypatch.setattr(BashComplete, "_check_version", lambda *_words: None)  # it starts bash to ask
-    made = place(tmp_path, coder=CODER, reviewer=REVIEWER)
     return Commands(project=made.root, capture=capsys)

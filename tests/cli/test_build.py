@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from modelforge.errors import BuildFailed, Unreachable
+from tests.projects import FakeAccess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def test_the_document(forge: Commands) -> None:
         "coder:rtx-4090",
         "built",
     )
-    assert set(variant["runtime"]) == {"kind", "version", "endpoint"}
+    assert set(variant["runtime"]) == {"kind", "version", "endpoint", "image", "gpus"}
     assert set(variant["digests"]) == {"plan", "content", "manifest"}
     assert set(variant["seconds"]) == {"resolve", "create", "smoke", "promote"}
     assert variant["picked"]["ref"] == "./models/tiny-Q8_0.gguf"
@@ -108,11 +109,11 @@ def test_a_profile_without_weights_does_not_keep_the_others_from_being_built(
 def test_without_a_runtime_the_rest_is_not_tried(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def nobody(site: object) -> None:
-        asked.append(site)
+    def nobody(_access: object, need: object) -> None:
+        asked.append(need)
         raise Unreachable("nobody there")
 
-    monkeypatch.setattr("modelforge.cli.site.open_runtime", nobody)
+    monkeypatch.setattr(FakeAccess, "open", nobody)
     done = forge("build", "--all")
     assert (done.code, len(asked)) == (10, 1)
     assert done.err.count("nobody there") == 1

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelforge import doctor
-from modelforge.errors import Unreachable
+from modelforge.runtimes import choose
 from tests.ggufs import tiny_llama
 
 if TYPE_CHECKING:
     from tests.commands import Commands
-    from tests.fakes import FakeRuntime
 
 
 def test_init_writes_a_project_that_is_valid(forge: Commands) -> None:
@@ -68,10 +67,8 @@ def test_init_overwrites_nothing(forge: Commands) -> None:
     assert forge.tree() == before
 
 
-def test_doctor_finds_and_remedies(
-    forge: Commands, monkeypatch: pytest.MonkeyPatch, runtime: FakeRuntime
-) -> None:
-    monkeypatch.setattr(doctor, "open_runtime", lambda _site: runtime)
+def test_doctor_finds_and_remedies(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "can_build", lambda _site: True)
     done = forge("doctor")
     assert done.code == 0
     assert "✓ 2 profiles in" in done.out
@@ -85,10 +82,7 @@ def test_doctor_finds_and_remedies(
 
 
 def test_doctor_without_any_runtime(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(_site: object) -> None:
-        raise Unreachable("nobody")
-
-    monkeypatch.setattr(doctor, "open_runtime", nobody)
+    monkeypatch.setattr(choose, "embedded_installed", lambda: False)
     assert forge("doctor").code == 10
     assert forge("doctor", "--json").document["exit_code"] == 10
 

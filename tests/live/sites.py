@@ -14,7 +14,7 @@ from modelforge.events import silent
 from modelforge.hardware.probe import this
 from modelforge.pipeline import BuildOptions, build_target
 from modelforge.project import find_project
-from modelforge.runtimes.choose import open_runtime
+from modelforge.runtimes.choose import access_of
 from modelforge.site import Site
 from modelforge.targets import Work, targets
 from tests.trees import write_tree
@@ -69,7 +69,7 @@ class Bureau:
             emit=silent,
             **more,
         )
-        return Work(site=site, open=lambda: open_runtime(site))
+        return Work(site=site, access=access_of(site))
 
 
 def bureau(folder: Path, environment: Mapping[str, str], **flags: str) -> Bureau:

@@ -19,6 +19,7 @@ from modelforge.gguf import read_header
 from modelforge.project_settings import Timeouts
 from modelforge.runtimes import WEIGHTS, BrokenModel, ChatRequest, Runtime, Turn
 from modelforge.runtimes.ollama import OllamaRuntime, Via, connect
+from modelforge.runtimes.ollama_cli import local_command
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.ollama_weights import import_name
 from modelforge.runtimes.standing import differences
@@ -42,14 +43,15 @@ def open_runtime(server: Server, tmp_path: Path) -> Iterator[Callable[..., Ollam
     opened: list[OllamaRuntime] = []
 
     def open_it(*, via: Via = "api", **timeouts: float) -> OllamaRuntime:
+        host = parse_host(server.host, "OLLAMA_HOST")
         opened.append(
             connect(
-                parse_host(server.host, "OLLAMA_HOST"),
+                host,
                 timeouts=Timeouts(**timeouts),
                 via=via,
                 lock=nullcontext,
                 hashes=Hashes(tmp_path / "hashes"),
-                environment=server.environment,
+                command=local_command(host, environment=server.environment, seconds=300),
             )
         )
         return opened[-1]

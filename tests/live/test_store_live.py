@@ -20,6 +20,7 @@ from modelforge.project_settings import Timeouts
 from modelforge.runtimes import ChatRequest, Turn
 from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
 from modelforge.runtimes.ollama import connect
+from modelforge.runtimes.ollama_cli import local_command
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.standing import differences
 from tests.fakes import some_candidate, some_rendered
@@ -66,13 +67,14 @@ def embedded(server: Server, tmp_path: Path) -> Iterator[EmbeddedRuntime]:
 @pytest.fixture
 def ollama(server: Server, tmp_path: Path) -> Iterator[Runtime]:
     """Our runtime over the server's API."""
+    host = parse_host(server.host, "OLLAMA_HOST")
     opened = connect(
-        parse_host(server.host, "OLLAMA_HOST"),
+        host,
         timeouts=Timeouts(),
         via="api",
         lock=nullcontext,
         hashes=Hashes(tmp_path / "hashes"),
-        environment=server.environment,
+        command=local_command(host, environment=server.environment, seconds=300),
     )
     yield opened
     opened.close()
