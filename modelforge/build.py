@@ -150,11 +150,34 @@ class _SmokeTestsFailed(Exception):
         self.model = model
 
 
+def seen(order: Order, journal: Journal, stands: Callable[[str, str], bool]) -> BuildResult | None:
+    """The result of a build that has nothing to do, where that can be told without opening the runtime; else None.
+
+    The journal says which manifest was made of this content, `stands` whether the name has just that one.
+    """
+    name = canonical(order.name)
+    last = journal.last(name)
+    if last is None or last.content != order.content or not last.manifest or journal.pending():
+        return None
+    if _tests_due(order, journal) or not stands(name, last.manifest):
+        return None
+    return BuildResult(
+        variant=order.plan.variant,
+        name=order.name,
+        status="unchanged",
+        plan=order.plan,
+        runtime=replace(journal.info, version=last.version, image=last.image),
+        digests={"plan": order.plan_digest, "content": order.content, "manifest": last.manifest},
+        smoke=_known_report(order, journal),
+        standing=last,
+    )
+
+
 def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
     if not _leftovers(bench):
         with suppress(BrokenModel):  # an empty name is put right below, under the lock
             standing = _up_to_date(order, bench)
-            if standing is not None and not _tests_due(order, bench):
+            if standing is not None and not _tests_due(order, bench.journal):
                 return _unchanged(order, bench, result, standing)
     with bench.journal.hold(
         canonical(order.name),
@@ -166,7 +189,7 @@ def _build(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         if standing is None:
             order.announce()
             return _make(order, bench, result)
-        if not _tests_due(order, bench):
+        if not _tests_due(order, bench.journal):
             return _unchanged(order, bench, result, standing)
         order.announce()
         return _test_standing(order, bench, result, standing)
@@ -190,8 +213,8 @@ def _up_to_date(order: Order, bench: Bench) -> Standing | None:
     return standing
 
 
-def _known_report(order: Order, bench: Bench) -> SmokeReport | None:
-    last = bench.journal.last(canonical(order.name))
+def _known_report(order: Order, journal: Journal) -> SmokeReport | None:
+    last = journal.last(canonical(order.name))
     if last is None or last.smoke is None or last.content != order.content:
         return None
     if last.tests != tests_digest(order.profile.smoke):
@@ -199,10 +222,10 @@ def _known_report(order: Order, bench: Bench) -> SmokeReport | None:
     return smoke_from_dict(last.smoke)
 
 
-def _tests_due(order: Order, bench: Bench) -> bool:
+def _tests_due(order: Order, journal: Journal) -> bool:
     if not order.smoke or not order.profile.smoke:
         return False
-    report = _known_report(order, bench)
+    report = _known_report(order, journal)
     return report is None or not report.passed
 
 
@@ -210,7 +233,7 @@ def _unchanged(order: Order, bench: Bench, result: BuildResult, standing: Standi
     return replace(
         result,
         status="unchanged",
-        smoke=_known_report(order, bench),
+        smoke=_known_report(order, bench.journal),
         digests={**result.digests, "manifest": standing.manifest},
     )
 

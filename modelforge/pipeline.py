@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.bases.served import served_candidates
-from modelforge.build import Bench, BuildResult, Order, build
+from modelforge.build import Bench, BuildResult, Order, build, seen
 from modelforge.errors import BaseProblem, DoesNotFit
 from modelforge.events import Step
 from modelforge.identity import commit_of, content_of, plan_digest
@@ -19,7 +19,7 @@ from modelforge.names import canonical
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
 from modelforge.resources import templates
-from modelforge.runtimes import NOTHING, BrokenModel
+from modelforge.runtimes import NOTHING, BrokenModel, RuntimeInfo
 from modelforge.runtimes.standing import differences
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ def build_target(
             site.emit(Step(stage="pick", text=warning, kind="warning"))
 
     resolved = site.now() - start
-    runtime = work.runtime(target.need)
     order = Order(
         profile=target.profile,
         plan=decided,
@@ -121,17 +120,31 @@ def build_target(
         plan_digest=plan_digest(decided),
         commit=lambda: commit_of(site),
         announce=announce,
-        here=work.is_here(target),
+        here=False,
         smoke=options.smoke,
         keep=site.project.settings.keep,
         keep_failed=options.keep_failed,
         wait=options.wait,
-        memory_here=_memory(work.machine()),
-        gpu_here=work.has_gpu(),
+    )
+    known = _seen(work, order)
+    if known is not None:
+        return replace(known, seconds={"resolve": resolved})
+    runtime = work.runtime(target.need)
+    order = replace(
+        order, here=work.is_here(target), memory_here=_memory(work.machine()), gpu_here=work.has_gpu()
     )
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
     result = build(order, bench)
     return replace(result, seconds={"resolve": resolved, **result.seconds})
+
+
+def _seen(work: Work, order: Order) -> BuildResult | None:
+    """The result of a build that is seen to have nothing to do before its runtime is opened."""
+    access = work.access
+    if access.kind != "docker":
+        return None
+    info = RuntimeInfo(kind=access.kind, version="", endpoint=access.where)
+    return seen(order, Journal(work.site.state, info), access.stands)
 
 
 def _refused(decided: Plan, name: str) -> BuildResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ FACTS = Facts(
     limits_cpus=True,
     here=False,
 )
+STORE = "/root/.ollama/models"
 ENDPOINT = Endpoint(url="unix:///run/docker.sock", source="default", tls=None)
 RUNNING = State(running=True, code=0, out_of_memory=False, port=40001, words="")
 
@@ -51,7 +54,26 @@ class FakeEngine:
     removed: list[str] = field(default_factory=list)
     pulled: list[str] = field(default_factory=list)
     executed: list[tuple[Sequence[str], bytes]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     closed: bool = False
+
+    def keep(self, name: str, blobs: Mapping[str, int]) -> str:
+        """A model in the volume, with blobs of these sizes; the digest of its manifest."""
+        model, _, tag = name.partition(":")
+        layers = [{"digest": f"sha256:{blob}", "size": size} for blob, size in blobs.items()]
+        raw = json.dumps({"config": layers[-1], "layers": layers[:-1]}).encode()
+        self.files[f"{STORE}/manifests/registry.ollama.ai/library/{model}/{tag}"] = raw
+        self.sizes |= {f"{STORE}/blobs/sha256-{blob}": size for blob, size in blobs.items()}
+        return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+    def read(self, container: str, path: str) -> bytes | None:
+        assert container
+        return self.files.get(path)
+
+    def size(self, container: str, path: str) -> int | None:
+        assert container
+        return self.sizes.get(path)
 
     def image(self, name: str) -> Image | None:
         return self.images.get(name)

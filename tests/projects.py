@@ -94,6 +94,10 @@ class FakeAccess:
         self.needs.append(need)
         return self.place.container
 
+    def stands(self, name: str, manifest: str) -> bool:
+        self.place.looked.append((name, manifest))
+        return self.place.seen
+
     def check(self) -> None:
         self.open(None)
 
@@ -113,6 +117,8 @@ class Place:
     heard: Heard = field(default_factory=Heard)
     opened: int = 0
     container: Preview | None = None
+    seen: bool = False
+    looked: list[tuple[str, str]] = field(default_factory=list)
     clock: float = 1_790_000_000.0
 
     def write(self, **profiles: str) -> None:

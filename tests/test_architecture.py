@@ -105,6 +105,7 @@ def test_errors_and_units_import_nothing_of_the_project() -> None:
         pytest.param("httpx2", "modelforge.http", id="http"),
         pytest.param("pynvml", "modelforge.hardware.nvidia", id="nvml"),
         pytest.param("rich", "modelforge.console", id="terminal"),
+        pytest.param("docker", "modelforge.runtimes.docker.engine", id="engine"),
     ],
 )
 def test_one_door(library: str, door: str) -> None:

@@ -12,13 +12,12 @@ from modelforge.errors import ExitCode, Unreachable, UsageProblem
 from modelforge.events import Step
 from modelforge.runtimes import ANYTHING, NOTHING, Need
 from modelforge.runtimes.choose import AutoAccess, access_for, access_of, docker_access
-from modelforge.runtimes.docker import access as accesses
 from modelforge.runtimes.docker import engine as engines
 from modelforge.runtimes.docker.engine import Found, Image
 from modelforge.runtimes.docker.findings import findings
 from modelforge.units import GIB
 from tests.engines import ENDPOINT, FakeEngine, facts
-from tests.fakes import FakeRuntime
+from tests.fakes import FakeRuntime, digest
 from tests.projects import GAMER, Place, place
 from tests.samples import an_entry
 from tests.test_docker_machine import XML
@@ -50,7 +49,7 @@ def started(monkeypatch: pytest.MonkeyPatch, engine: FakeEngine) -> list[Spec]:
         specs.append(spec)
         return FakeRuntime(info=replace(info, version="0.32.15"))
 
-    monkeypatch.setattr(accesses, "start", start)
+    monkeypatch.setattr("modelforge.runtimes.docker.start.start", start)
     monkeypatch.setattr(engines, "connect", lambda *_words, **_more: engine)
     return specs
 
@@ -153,6 +152,56 @@ def test_an_amd_engine_gets_the_image_for_rocm(here: Place, started: list[Spec],
     engine.outputs = deque([(0, f"card0\t0x744c\t{24 * GIB}\t0\t0\t0\t\t0xc8\n")])
     access(here).open(ONE)
     assert (started[0].image, started[0].gpus.text) == ("sha256:3", "all")
+
+
+# -- seen without a server ---------------------------------------------------------------------------
+
+
+def test_a_model_is_seen_in_the_volume(here: Place, started: list[Spec], engine: FakeEngine) -> None:
+    manifest = engine.keep("coder:latest", {"weights": 1000, "config": 100})
+    opened = access(here)
+    assert opened.stands("coder:latest", manifest)
+    assert not opened.stands("coder:latest", "sha256:other")
+    assert not opened.stands("other:latest", manifest)
+    assert (started, engine.standing) == ([], [])
+    (mount,) = engine.created[0]["HostConfig"]["Mounts"]
+    assert (mount["Source"], mount["ReadOnly"]) == ("ollama", True)
+
+
+@pytest.mark.parametrize("wrong", ["a blob is gone", "a blob is short", "no manifest", "no json"])
+def test_a_model_that_is_not_whole_is_not_seen(
+    here: Place, started: list[Spec], engine: FakeEngine, wrong: str
+) -> None:
+    manifest = engine.keep("coder:latest", {"weights": 1000, "config": 100})
+    (path,) = engine.files
+    if wrong == "a blob is gone":
+        engine.sizes.popitem()
+    elif wrong == "a blob is short":
+        engine.sizes[next(iter(engine.sizes))] -= 1
+    elif wrong == "no manifest":
+        engine.files[path] = b"{}"
+        manifest = digest("{}")
+    else:
+        engine.files[path] = b""
+        manifest = digest("")
+    assert not access(here).stands("coder:latest", manifest)
+    assert (started, engine.standing) == ([], [])
+
+
+def test_what_would_be_pulled_or_refused_is_not_looked_at(
+    here: Place, started: list[Spec], engine: FakeEngine
+) -> None:
+    manifest = engine.keep("coder:latest", {"weights": 1000})
+    assert not access(here, gpus="all").stands("coder:latest", manifest)
+    here.environment["MODELFORGE_DOCKER_PULL"] = "always"
+    assert not access(here).stands("coder:latest", manifest)
+    del here.environment["MODELFORGE_DOCKER_PULL"]
+    engine.volumes.clear()
+    assert not access(here).stands("coder:latest", manifest)
+    engine.volumes["ollama"] = "/x"
+    engine.images.clear()
+    assert not access(here).stands("coder:latest", manifest)
+    assert (started, engine.created) == ([], [])
 
 
 # -- its machine -----------------------------------------------------------------------------------------

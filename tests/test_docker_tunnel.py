@@ -20,6 +20,7 @@ from modelforge.runtimes.docker.tunnel import RELAY, Tunnel, no_way, opened, rel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SECONDS = 10.0
 OUT, ERR = 1, 2
@@ -183,6 +184,18 @@ def test_both_ways_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
 
 def test_both_ways_at_once_over_tls(tls_pair: tuple[socket.socket, socket.socket]) -> None:
     both_ways(*tls_pair)
+
+
+@pytest.mark.parametrize("kind", ["pair", "tls_pair"])
+def test_output_on_its_way_is_not_lost_when_our_input_ends(request: pytest.FixtureRequest, kind: str) -> None:
+    ours, engine = request.getfixturevalue(kind)
+    stream = ExecStream(ours)
+    engine.sendall(frame(OUT, b"on its way"))
+    stream.end_input()
+    stream.end_input()  # once is enough
+    assert engine.recv(1) == b""
+    engine.sendall(frame(OUT, b"and after"))
+    assert [stream.recv(99), stream.recv(99)] == [b"on its way", b"and after"]
 
 
 @pytest.mark.parametrize("kind", ["pair", "tls_pair"])
@@ -366,6 +379,21 @@ def test_the_relay_tells_of_a_port_where_nothing_listens(server: socket.socket) 
     assert b"Connection refused" in errors
 
 
+@needs_bash
+@pytest.mark.processes
+def test_the_relay_tells_of_an_image_without_cat(tmp_path: Path) -> None:
+    relaying = subprocess.run(
+        relay(1),
+        executable=shutil.which("bash"),
+        env={"PATH": str(tmp_path)},
+        input=b"\n",
+        capture_output=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert "the image has no cat" in str(no_way(relaying.stderr))
+
+
 def test_the_relay_is_for_ollama_s_port() -> None:
     assert relay(11434) == RELAY
     assert RELAY[0] == "bash"
@@ -543,8 +571,10 @@ def test_a_stream_that_opens_too_late_is_closed() -> None:
         go.wait(SECONDS)
         return far.dial()
 
-    with Tunnel(slow) as tunnel, connect(tunnel):
+    with Tunnel(slow) as tunnel:
+        client = connect(tunnel)
         assert dialled.wait(SECONDS)
         threading.Timer(0.05, go.set).start()
-    with far.end() as end:
+    with client, far.end() as end:
         assert is_over(end)
+        assert is_over(client)

@@ -10,8 +10,11 @@ import pytest
 from modelforge import pipeline
 from modelforge.errors import BaseProblem, BuildFailed, DoesNotFit, ExitCode, UsageProblem
 from modelforge.identity import content_of, plan_digest
+from modelforge.journal import Journal, Pending
 from modelforge.pipeline import BuildOptions, build_target, dry_run
+from modelforge.runtimes import RuntimeInfo
 from modelforge.targets import targets
+from tests.fakes import FakeRuntime
 from tests.projects import CODER, GAMER, REVIEWER, Place, place
 
 if TYPE_CHECKING:
@@ -250,3 +253,51 @@ def test_two_profiles_of_one_content(tmp_path: Path) -> None:
         found[name] = (plan_digest(decided), content_of(work.site, pipeline.rendered(work, target, decided)))
     assert found["coder"][1] == found["twin"][1] != found["reviewer"][1]
     assert found["coder"][0] != found["twin"][0]  # a plan is for a variant
+
+
+# -- seen before the runtime is opened -------------------------------------------------------------------
+
+
+@pytest.fixture
+def engine(here: Place) -> Place:
+    """The same, on a runtime of which a model can be seen before it is opened."""
+    info = RuntimeInfo(kind="docker", version="0.32.15", endpoint=here.work().access.where, image="sha256:1")
+    here.runtime = FakeRuntime(info=info)
+    return here
+
+
+def test_a_build_that_is_seen_to_have_nothing_to_do_opens_nothing(engine: Place) -> None:
+    first = build(engine)
+    assert (first.status, engine.opened, engine.looked) == ("built", 1, [])
+    engine.seen = True
+    second = build(engine)
+    assert (second.status, second.digests, second.smoke) == ("unchanged", first.digests, first.smoke)
+    assert (engine.opened, engine.looked) == (1, [("coder:latest", first.digests["manifest"])])
+    assert second.runtime == first.runtime
+    assert second.standing is not None
+
+
+def test_what_is_not_seen_to_stand_is_looked_at_on_the_runtime(engine: Place) -> None:
+    build(engine)
+    assert build(engine).status == "unchanged"
+    assert (engine.opened, len(engine.looked)) == (2, 1)
+
+
+@pytest.mark.parametrize("changed", ["content", "tests"])
+def test_what_has_changed_is_not_even_looked_for(engine: Place, changed: str) -> None:
+    build(engine)
+    engine.seen = True
+    old, new = ("Be short.", "Be long.") if changed == "content" else ('contains = "ok"', 'contains = "o"')
+    engine.write(coder=CODER.replace(old, new))
+    assert build(engine).status == ("built" if changed == "content" else "unchanged")
+    assert (engine.opened, engine.looked) == (2, [])
+
+
+def test_after_a_kill_the_runtime_is_opened(engine: Place) -> None:
+    build(engine)
+    engine.seen = True
+    Journal(engine.site().state, engine.runtime.info).note(
+        Pending(name="other:latest", staged="modelforge/staged:1")
+    )
+    build(engine)
+    assert (engine.opened, engine.looked) == (2, [])

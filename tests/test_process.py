@@ -11,6 +11,7 @@ import pytest
 from modelforge.process import Background
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.processes
@@ -76,6 +77,18 @@ def test_a_background_program_that_does_not_heed_is_killed(
     assert program.exit_code == -signal.SIGKILL
 
 
+@pytest.fixture
+def silent_input() -> Iterator[None]:
+    """A standard input of ours from which nothing comes, and which does not end."""
+    ours, silent = os.dup(0), os.pipe()
+    os.dup2(silent[0], 0)
+    yield
+    os.dup2(ours, 0)
+    for number in (ours, *silent):
+        os.close(number)
+
+
+@pytest.mark.usefixtures("silent_input")
 def test_a_background_program_has_no_input_and_tells_how_it_ended(tmp_path: Path) -> None:
     with started(tmp_path, "cat && exit 7") as program:
         end = time.monotonic() + 10

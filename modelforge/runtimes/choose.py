@@ -49,6 +49,9 @@ class Access(Protocol):
     def preview(self, need: Need) -> Preview | None:
         """What a container would be asked to have; None where there is no container."""
 
+    def stands(self, name: str, manifest: str) -> bool:
+        """Whether a model is seen to stand with this manifest before anything is opened; False if not, or not known."""
+
     def check(self) -> None:
         """Makes sure that it can be had, without starting anything.
 
@@ -95,6 +98,10 @@ class OllamaAccess:
     def preview(self, need: Need) -> None:
         """No container."""
 
+    def stands(self, name: str, manifest: str) -> bool:  # noqa: ARG002
+        """Asking the server is as quick."""
+        return False
+
     def check(self) -> None:
         """It answers."""
         self.open(None)
@@ -132,6 +139,10 @@ class EmbeddedAccess:
 
     def preview(self, need: Need) -> None:
         """No container."""
+
+    def stands(self, name: str, manifest: str) -> bool:  # noqa: ARG002
+        """Looking into the store is as quick."""
+        return False
 
     def check(self) -> None:
         """It is there."""
@@ -173,6 +184,10 @@ class AutoAccess:
     def preview(self, need: Need) -> Preview | None:
         """A container, if that was taken."""
         return self._settled().preview(need)
+
+    def stands(self, name: str, manifest: str) -> bool:
+        """Whether it does on that runtime."""
+        return self._settled().stands(name, manifest)
 
     def check(self) -> None:
         """One of them can be had."""

@@ -58,6 +58,26 @@ def test_a_second_build_is_unchanged(engine: Engine, forge: Forge) -> None:
     assert ours(engine) == []
 
 
+@pytest.mark.parametrize("how", ["deleted", "changed", "a blob is gone"])
+def test_what_was_done_to_the_model_by_hand_is_seen(
+    engine: Engine, image: str, forge: Forge, how: str
+) -> None:
+    build(forge)
+    with own_ollama(engine, image) as own:
+        if how == "deleted":
+            own.call("DELETE", "/api/delete", {"model": NAME})
+        elif how == "changed":
+            own.call("POST", "/api/create", {"model": NAME, "from": NAME, "system": "Talk like a pirate."})
+        else:
+            blobs = engine.data / "volumes" / VOLUME / "_data" / "models" / "blobs"
+            min(blobs.iterdir(), key=lambda blob: blob.stat().st_size).unlink()
+    code, variant = build(forge)
+    assert (code, variant["status"]) == (0, "built")
+    assert build(forge)[1]["status"] == "unchanged"
+    with own_ollama(engine, image) as own:
+        assert ANSWER in own.answer(NAME)
+
+
 def test_the_journal_has_the_images_digest(engine: Engine, image: str, forge: Forge) -> None:
     build(forge)
     with engine.client() as client:

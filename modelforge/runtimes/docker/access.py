@@ -17,11 +17,11 @@ from modelforge.runtimes import ANYTHING, NOTHING, RuntimeInfo
 from modelforge.runtimes.docker import engine as engines
 from modelforge.runtimes.docker.absent import AbsentVolume
 from modelforge.runtimes.docker.claims import Claims
+from modelforge.runtimes.docker.glance import stands
 from modelforge.runtimes.docker.gpus import NO_GPUS, Accelerator, accelerator_of, request_of
 from modelforge.runtimes.docker.images import ensure_image
 from modelforge.runtimes.docker.machine import with_gpus, without_gpus
 from modelforge.runtimes.docker.spec import Preview, server_body, spec_of
-from modelforge.runtimes.docker.start import start
 
 if TYPE_CHECKING:
     from modelforge.hardware import Hardware
@@ -132,6 +132,8 @@ class DockerAccess:
             )
             self._site.emit(Step(stage="start", text=text, kind="warning"))
         image = self._pulled()
+        from modelforge.runtimes.docker.start import start  # noqa: PLC0415 (brings the HTTP client)
+
         spec = spec_of(self._settings, self._need, gpus, engine.facts, image=image.id, name=self.image_name())
         self._runtime = start(
             engine, spec, self._claims(), self._site, info=replace(info, image=image.digest, gpus=gpus.text)
@@ -151,6 +153,15 @@ class DockerAccess:
         )
         body = server_body(spec, {})
         return Preview(image=spec.image, volume=spec.volume, gpus=gpus.text, request=body, note=note)
+
+    def stands(self, name: str, manifest: str) -> bool:
+        """Whether a model stands in the volume just as it was left; False where that takes a server to see."""
+        engine, volume = self.engine(), self._settings.volume
+        image = engine.image(self.image_name())
+        refused = self._gpus.mode in {"all", "ids"} and self.accelerator() is None
+        if refused or self._settings.pull == "always" or image is None or engine.volume(volume) is None:
+            return False
+        return stands(engine, self._claims(), image=image.id, volume=volume, name=name, manifest=manifest)
 
     def check(self) -> None:
         """The engine answers."""

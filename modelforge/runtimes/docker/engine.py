@@ -6,9 +6,13 @@ that means is for the caller to say.
 
 from __future__ import annotations
 
+import base64
 import errno
+import io
+import json
 import platform
-from contextlib import contextmanager
+import tarfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +81,37 @@ class Found:
     created: float
 
 
+class _Client(docker.APIClient):
+    """The SDK's client, without what the environment has for others.
+
+    Its library prefers the certificates of REQUESTS_CA_BUNDLE to those that the engine's are made with, and would
+    go through proxies. A property, because the SDK asks for the engine's version in its constructor.
+    """
+
+    @property
+    def trust_env(self) -> bool:
+        """False."""
+        return False
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        """Nothing."""
+
+    def size(self, container: str, path: str) -> int | None:
+        """The bytes of a file in a container; the SDK would fetch it to tell."""
+        url = self._url("/containers/{0}/archive", container)  # type: ignore[attr-defined]
+        answer = self.head(url, params={"path": path}, timeout=_SECONDS)
+        if answer.status_code == NOT_FOUND:
+            return None
+        self._raise_for_status(answer)  # type: ignore[attr-defined]
+        told = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        return int(told["size"])
+
+
 class Engine:
     """An engine that answers. Made by `connect`."""
 
-    def __init__(self, client: docker.APIClient, endpoint: Endpoint, facts: Facts) -> None:
+    def __init__(self, client: _Client, endpoint: Endpoint, facts: Facts) -> None:
         self._client = client
         self.endpoint = endpoint
         self.facts = facts
@@ -162,6 +193,25 @@ class Engine:
         with self._asked():
             yield from self._client.logs(container, stream=True, follow=True, tail=200)
 
+    def read(self, container: str, path: str) -> bytes | None:
+        """A small file in a container, which need not run; None if it is not there."""
+        try:
+            with self._asked():
+                pieces, _stat = self._client.get_archive(container, path)
+                packed = io.BytesIO(b"".join(pieces))
+        except Declined as declined:
+            if declined.status == NOT_FOUND:
+                return None
+            raise
+        with tarfile.open(fileobj=packed) as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            return None if file is None else file.read()
+
+    def size(self, container: str, path: str) -> int | None:
+        """The bytes of a file in a container, which need not run; None if it is not there."""
+        with self._asked():
+            return self._client.size(container, path)
+
     def remove(self, container: str, *, at_once: bool = False) -> None:
         """Stops and removes a container, its nameless volumes too; no error if it is gone."""
         try:
@@ -228,7 +278,7 @@ def connect(endpoint: Endpoint, *, url: str, environment: Mapping[str, str]) -> 
         UsageProblem: its TLS files cannot be used.
     """
     with _translated(endpoint):
-        client = docker.APIClient(
+        client = _Client(
             base_url=url, tls=_tls(endpoint), timeout=int(_SECONDS), credstore_env=dict(environment)
         )
         try:
@@ -255,8 +305,14 @@ def _tls(endpoint: Endpoint) -> docker.tls.TLSConfig | bool:
 
 
 def _stream(hijacked: Any) -> ExecStream:  # noqa: ANN401 (the SDK's own wrappers, of several kinds)
-    """An exec's stream over the socket below the SDK's wrapper, which closes it when it is collected."""
-    return ExecStream(getattr(hijacked, "_sock", hijacked), owner=hijacked)
+    """An exec's stream over the socket below the SDK's wrapper, with what was read behind the headers already."""
+    sock = getattr(hijacked, "_sock", hijacked)
+    response = getattr(hijacked, "_response", None)
+    sock.setblocking(False)
+    early = b""
+    with suppress(OSError, AttributeError):  # nothing is there yet
+        early = bytes(response.raw._fp.fp.peek())  # type: ignore[union-attr]  # noqa: SLF001 (no other way)
+    return ExecStream(sock, owner=response or hijacked, early=early)
 
 
 @contextmanager

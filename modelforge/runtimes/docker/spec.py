@@ -146,6 +146,22 @@ def look_body(spec: Spec, command: tuple[str, ...], labels: Mapping[str, str]) -
     }
 
 
+def volume_body(image: str, volume: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The body for a container that is never started: it lets the engine see into the volume."""
+    mount = {"Type": "volume", "Source": volume, "Target": MODELS, "ReadOnly": True}
+    return {
+        "Image": image,
+        "Cmd": ["serve"],
+        "Labels": dict(labels),
+        "HostConfig": {
+            "Mounts": [mount],
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": list(_NO_NEW),
+        },
+    }
+
+
 def _hardened(spec: Spec) -> dict[str, Any]:
     host: dict[str, Any] = {
         "CapDrop": ["ALL"],
