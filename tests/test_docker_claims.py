@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -45,6 +46,17 @@ def test_a_living_commands_container_stays(claims: Claims, tmp_path: Path) -> No
         assert engine.removed == []
     assert sweep(claims, engine) == 1
     assert list((tmp_path / "containers").iterdir()) == []
+
+
+def test_a_claim_without_a_container_is_forgotten_after_a_while(claims: Claims, tmp_path: Path) -> None:
+    folder = tmp_path / "containers"
+    with claims.claim() as held:
+        for name in (held, "dead", "fresh"):
+            file = folder / f"{name}.lock"
+            file.touch()
+            os.utime(file, (1000.0, 1000.0 if name != "fresh" else 1990.0))
+        sweep(claims, FakeEngine(), now=2000.0)
+        assert {file.stem for file in folder.iterdir()} == {held, "fresh"}
 
 
 def test_another_machines_container_stays_for_a_day(claims: Claims) -> None:

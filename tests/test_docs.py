@@ -146,7 +146,7 @@ def test_commands_in_prose_exist() -> None:
 
 
 def test_flags_in_prose_exist() -> None:
-    known = {"--merge"}  # another program's
+    known = {"--merge", "--image"}  # other programs'
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None

@@ -258,4 +258,3 @@ def test_kills_of_modelforge(engine: Engine, image: str, forge: Forge) -> None:
         assert ANSWER in own.answer(NAME)
         assert not {name for name in own.names() if name.startswith("modelforge/staged")}
     assert not list((forge.folder / "state").glob("endpoints/*/pending/*"))
-    assert not list((forge.folder / "state").glob("containers/*"))

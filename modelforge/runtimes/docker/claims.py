@@ -7,7 +7,7 @@ left behind, and the next command takes it away.
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from modelforge.runtimes.docker.engine import Engine, Found
 
+ORPHAN_SECONDS = 60.0
+"""After so long a claim that nobody holds is one left behind: it is held from when it is made."""
 STALE_SECONDS = 24 * 3600.0
 """After so long a container of another machine, whose locks cannot be seen from here, is one left behind."""
 
@@ -58,7 +60,16 @@ class Claims:
             except Declined:  # another command is at it, too
                 continue
             self._file(found.claim).unlink(missing_ok=True)
+        self._drop_orphans(now)
         return len(dead)
+
+    def _drop_orphans(self, now: float) -> None:
+        """Files of commands that died before they had a container. A young one may be about to be locked."""
+        for file in self._folder.glob("*.lock"):
+            with suppress(OSError, Timeout):
+                if now - file.stat().st_mtime > ORPHAN_SECONDS:
+                    with FileLock(file, timeout=0):
+                        file.unlink()
 
     def _is_dead(self, found: Found, now: float) -> bool:
         if found.machine != self._machine:

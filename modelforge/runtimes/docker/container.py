@@ -40,7 +40,11 @@ _ACCESS_LOG = "[GIN"  # lines for each of our own calls, which say nothing
 _NO_PROGRAM = ("executable file not found", "no such file or directory")
 
 
-class ContainerEnded(Unreachable):
+class Hopeless(Unreachable):
+    """Waiting longer does not help."""
+
+
+class ContainerEnded(Hopeless):
     """The server's container is not running any more, or its engine is gone."""
 
 
@@ -144,6 +148,8 @@ class Container:
         while True:
             try:
                 return answer()
+            except Hopeless:
+                raise
             except Unreachable as error:
                 waited = time.monotonic() - start
                 self.check()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from modelforge.errors import Unreachable
 from modelforge.journal import Journal
-from modelforge.runtimes.docker.container import Container
+from modelforge.runtimes.docker.container import Container, Hopeless
+from modelforge.runtimes.docker.engine import Declined
 from modelforge.runtimes.docker.runtime import DockerRuntime
-from modelforge.runtimes.docker.tunnel import RELAY, Tunnel, opened
+from modelforge.runtimes.docker.tunnel import RELAY, NoRelay, Tunnel, no_way, opened
 from modelforge.runtimes.ollama import OllamaRuntime, reach
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.ollama_weights import Room
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from modelforge.runtimes import RuntimeInfo
     from modelforge.runtimes.docker.claims import Claims
     from modelforge.runtimes.docker.engine import Engine
+    from modelforge.runtimes.docker.exec_stream import ExecStream
     from modelforge.runtimes.docker.spec import Spec
     from modelforge.runtimes.ollama_api import OllamaApi
     from modelforge.site import Site
@@ -70,16 +72,24 @@ class _Way:
         self._stack = stack
         self._direct = container.engine.endpoint.local
         self._port = 0
+        self._tunnel: Tunnel | None = None
         self._listens_since: float | None = None
 
     def reach(self) -> tuple[OllamaApi, str]:
-        """One try. May raise `Unreachable`."""
+        """One try.
+
+        Raises:
+            Unreachable: not yet; `Hopeless` where trying again does not help.
+        """
         if not self._port:
-            self._port = (self._container.port if self._direct else 0) or self._tunnel()
+            self._port = (self._container.port if self._direct else 0) or self._through_engine()
         try:
             host = parse_host(f"127.0.0.1:{self._port}", source="the container")
             return reach(host, timeouts=self._site.project.settings.timeouts)
         except Unreachable:
+            trouble = self._tunnel.trouble if self._tunnel else None
+            if isinstance(trouble, NoRelay):
+                raise Hopeless(str(trouble), hint=trouble.problems[0].hint) from trouble
             if self._direct and self._is_closed_to_us():
                 self._direct, self._port = False, 0
             raise
@@ -90,11 +100,16 @@ class _Way:
             self._listens_since = time.monotonic()
         return self._listens_since is not None and time.monotonic() - self._listens_since > _DIRECTLY
 
-    def _tunnel(self) -> int:
-        engine, container = self._container.engine, self._container.id
+    def _through_engine(self) -> int:
+        self._tunnel = self._stack.enter_context(Tunnel(self._dial))
+        return self._tunnel.port
+
+    def _dial(self) -> ExecStream:
         seconds = self._site.project.settings.timeouts.connect
-        tunnel = Tunnel(lambda: opened(engine.dial(container, RELAY), seconds=seconds))
-        return self._stack.enter_context(tunnel).port
+        try:
+            return opened(self._container.engine.dial(self._container.id, RELAY), seconds=seconds)
+        except Declined as declined:
+            raise no_way(declined.words) from declined
 
 
 class _Command:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelforge.display import visible
 from modelforge.errors import Unreachable
-from modelforge.runtimes.docker.exec_stream import ExecStream  # noqa: TC001
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+
+    from modelforge.runtimes.docker.exec_stream import ExecStream
 
 PORT = 11434
 _BLOCK = MIB
@@ -76,6 +77,10 @@ class Duplex(Protocol):
         """Ends both directions, from any thread; who waits in `recv` or `sendall` waits no more."""
 
 
+class NoRelay(Unreachable):
+    """The image lacks what the relay is made of: trying again does not help."""
+
+
 def opened(stream: ExecStream, *, seconds: float) -> ExecStream:
     """Waits until the relay in the container has its port; the stream is then a connection to it.
 
@@ -115,7 +120,7 @@ def no_way(words: bytes | str) -> Unreachable:
     last = lines[-1] if lines else "the relay in the container ended without a word"
     for program in ("bash", "cat"):
         if f'"{program}"' in text or f"{program}: not found" in text:
-            return Unreachable(
+            return NoRelay(
                 f"the image has no {program}, which it needs where the container's port is out of reach from here",
                 hint=f"use an image with {program}, as ollama/ollama is, or an engine on this machine",
             )
