@@ -10,6 +10,7 @@ from modelforge.display import visible
 from modelforge.errors import UsageProblem
 from modelforge.events import Progress
 from modelforge.report import error_document
+from modelforge.units import seconds_text
 from modelforge.views.problems import error_lines
 
 if TYPE_CHECKING:
@@ -293,6 +294,8 @@ def _share(progress: Progress) -> float:
 
 def _amount(progress: Progress) -> str:
     """`1.2/12.1 GB` as downloads are told, `3/12`, or what is done where the total is not known."""
+    if progress.unit == "s":
+        return seconds_text(progress.done)
     if progress.unit != "B":
         return f"{progress.done}/{progress.total}" if progress.total is not None else str(progress.done)
     largest = progress.total or progress.done

@@ -22,13 +22,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a stage is, in bytes (`unit="B"`) or pieces. `total` is None while it is not known."""
+    """How far a stage is, in bytes (`unit="B"`), seconds (`"s"`) or pieces. `total` is None while it is not known."""
 
     stage: Stage
     text: str
     done: int
     total: int | None
-    unit: Literal["B", ""] = "B"
+    unit: Literal["B", "s", ""] = "B"
 
 
 Event: TypeAlias = Step | Progress

@@ -21,9 +21,10 @@ from modelforge.errors import SmokeFailed
 from modelforge.events import Step
 from modelforge.runtimes import ChatRequest, Turn
 from modelforge.units import seconds_text
+from modelforge.waiting import told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from modelforge.checks import Check, Verdict
     from modelforge.events import Emit
@@ -105,10 +106,14 @@ def run_smoke(
         Unreachable: the runtime is gone.
     """
     width = min(_NAME_COLUMNS, max((columns(visible(test.name)) for test in tests), default=0))
-    results = []
+    results: list[SmokeResult] = []
     for test in tests:
         try:
-            result = _run_test(runtime, name, test, context)
+            if results:
+                result = _run_test(runtime, name, test, context)
+            else:
+                with told(emit, stage="load", text="the model") as end:
+                    result = _run_test(runtime, name, test, context, on_text=lambda _text: end())
         except SmokeFailed as error:
             raise SmokeFailed(
                 f"smoke test '{test.name}' could not run: {error}", hint=error.problems[0].hint
@@ -121,12 +126,18 @@ def run_smoke(
     return report
 
 
-def _run_test(runtime: Runtime, name: str, test: SmokeTest, context: SmokeContext) -> SmokeResult:
+def _run_test(
+    runtime: Runtime,
+    name: str,
+    test: SmokeTest,
+    context: SmokeContext,
+    on_text: Callable[[str], None] | None = None,
+) -> SmokeResult:
     runs: list[_Run] = []
     placement: Placement | None = None
     for index in range(test.runs):
         request = request_of(test, context, index)
-        reply = runtime.chat(name, request)
+        reply = runtime.chat(name, request, on_text)
         if not runs:
             placement = _placement(runtime, name, context)
         limit = request.options["num_predict"]

@@ -278,3 +278,11 @@ def test_nothing_is_wrapped_or_cut_off_a_terminal() -> None:
     long = "profiles/coder.toml:14:1: " + "x" * 500
     case.console.talk([long])
     assert case.talk == long + "\n"
+
+
+def test_a_wait_is_told_in_seconds() -> None:
+    case = Case()
+    for second in (1, 4, 6):
+        case.clock.now = second
+        case.console.emit(Progress(stage="load", text="the model", done=second, total=None, unit="s"))
+    assert case.talk == "  load      the model  6.0 s\n"

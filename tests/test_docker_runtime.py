@@ -226,7 +226,7 @@ def test_waiting_ends_with_the_answer(container: Container) -> None:
             raise error from OSError("refused")
         return "0.32.15"
 
-    assert container.wait_for(answer, Heard(), seconds=5) == "0.32.15"
+    assert container.wait_for(answer, seconds=5) == "0.32.15"
 
 
 def test_waiting_ends_where_something_else_answers(container: Container) -> None:
@@ -234,7 +234,7 @@ def test_waiting_ends_where_something_else_answers(container: Container) -> None
         raise Unreachable("What answers at 127.0.0.1:1 is no Ollama: HTTP 200.")
 
     with pytest.raises(Unreachable, match="is no Ollama") as caught:
-        container.wait_for(answer, Heard(), seconds=5)
+        container.wait_for(answer, seconds=5)
     assert "is ollama/ollama:1 an image with Ollama?" in hint(caught.value)
 
 
@@ -243,7 +243,7 @@ def test_waiting_has_an_end(container: Container) -> None:
         raise Unreachable("nothing") from OSError("refused")
 
     with pytest.raises(Unreachable, match="it did not answer within 0 s: nothing"):
-        container.wait_for(answer, Heard(), seconds=0.01)
+        container.wait_for(answer, seconds=0.01)
 
 
 def test_waiting_ends_with_the_container(container: Container, engine: FakeEngine) -> None:
@@ -253,7 +253,7 @@ def test_waiting_ends_with_the_container(container: Container, engine: FakeEngin
         raise Unreachable("nothing") from OSError("refused")
 
     with pytest.raises(ContainerEnded, match="ended with 1"):
-        container.wait_for(answer, Heard(), seconds=5)
+        container.wait_for(answer, seconds=5)
 
 
 # -- its disk --------------------------------------------------------------------------------------------

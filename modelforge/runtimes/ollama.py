@@ -33,6 +33,7 @@ from modelforge.runtimes.ollama_weights import (
     send_weights,
 )
 from modelforge.runtimes.standing import differences, merged
+from modelforge.waiting import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -375,6 +376,10 @@ class OllamaRuntime:
         """One create; one more for each adapter but the last, as a server takes only one at a time."""
         for upload in adapters:
             send_adapter(self._api, upload, emit)
+        with told(emit, stage="create", text="the server makes the model"):
+            self._create(request, adapters, from_=from_, name=name)
+
+    def _create(self, request: Request, adapters: Sequence[Upload], *, from_: str, name: str) -> None:
         for upload in adapters[:-1]:
             self._api.create({"model": name, "from": from_, "adapters": {ADAPTER_FILE: upload.digest}})
             from_ = name

@@ -19,6 +19,7 @@ from modelforge.gguf import read_header
 from modelforge.http import CutOff, NoAnswer
 from modelforge.runtimes import WEIGHTS
 from modelforge.units import size_text
+from modelforge.waiting import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,8 +76,10 @@ def send_weights(
     _check_room(upload.path, there=there, version=version, room=room)
     if not there:
         send_blob(api, upload, emit)
-    emit(Step(stage="import", text=f"{upload.path.name}: the server reads it"))
-    api.create({"model": import_name(upload.digest), "files": {FILE: upload.digest}})
+    text = f"{upload.path.name}: the server reads it"
+    emit(Step(stage="import", text=text))
+    with told(emit, stage="import", text=text):
+        api.create({"model": import_name(upload.digest), "files": {FILE: upload.digest}})
 
 
 def send_adapter(api: OllamaApi, upload: Upload, emit: Emit) -> None:

@@ -228,6 +228,16 @@ def test_limits_and_variables_of_the_project(engine: Engine, image: str, forge: 
     assert "(CPU, 2.0 GiB" in err
 
 
+def test_a_cache_that_the_server_cannot_have_is_told(forge: Forge) -> None:
+    """0.24.0 passes over q5_1 with a word in its log; 0.32.15 takes it."""
+    forge.edit(FILE, "[resolve]", '[resolve]\nkv_cache = "q5_1"')
+    done = forge.run("build", NAME)
+    assert done.code == 0, done.err
+    old = "docker 0.24.0" in done.err
+    assert ("the server does not run with what the plan counts on" in done.err) is old
+    assert ("OLLAMA_KV_CACHE_TYPE" in done.err) is old
+
+
 # -- two at once, and ends in the middle -----------------------------------------------------------------
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from modelforge.display import visible
 from modelforge.errors import ForgeError, Unreachable
-from modelforge.events import Progress
 from modelforge.runtimes.docker.engine import Declined
 from modelforge.runtimes.docker.spec import MODELS, PORT, server_body
 from modelforge.units import size_text
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from modelforge.events import Emit
     from modelforge.runtimes.docker.claims import Claims
     from modelforge.runtimes.docker.engine import Engine, State
     from modelforge.runtimes.docker.spec import Spec
@@ -138,7 +136,7 @@ class Container:
         """
         return self.check().port
 
-    def wait_for(self, answer: Callable[[], T], emit: Emit, *, seconds: float) -> T:
+    def wait_for(self, answer: Callable[[], T], *, seconds: float) -> T:
         """What `answer` returns as soon as it does not raise `Unreachable` any more.
 
         Raises:
@@ -157,7 +155,6 @@ class Container:
                     raise self._silent(str(error)) from error
                 if waited > seconds:
                     raise self._silent(f"it did not answer within {seconds:.0f} s: {error}") from error
-            emit(Progress(stage="start", text=self.spec.name, done=int(waited), total=None, unit=""))
             time.sleep(_PAUSE)
 
     def check(self) -> State:

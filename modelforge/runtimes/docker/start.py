@@ -16,6 +16,7 @@ from modelforge.runtimes.docker.tunnel import RELAY, NoRelay, Tunnel, no_way, op
 from modelforge.runtimes.ollama import OllamaRuntime, reach
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.ollama_weights import Room
+from modelforge.waiting import told
 
 if TYPE_CHECKING:
     from modelforge.process import Completed
@@ -40,7 +41,8 @@ def start(engine: Engine, spec: Spec, claims: Claims, site: Site, *, info: Runti
     """
     stack = ExitStack()
     try:
-        return _started(Container(engine, spec, claims), site, stack, info)
+        with told(site.emit, stage="start", text=spec.name):
+            return _started(Container(engine, spec, claims), site, stack, info)
     except BaseException:
         stack.close()
         raise
@@ -49,7 +51,7 @@ def start(engine: Engine, spec: Spec, claims: Claims, site: Site, *, info: Runti
 def _started(container: Container, site: Site, stack: ExitStack, info: RuntimeInfo) -> DockerRuntime:
     way = _Way(stack.enter_context(container), site, stack)
     seconds = 2 * site.project.settings.timeouts.call
-    api, version = container.wait_for(way.reach, site.emit, seconds=seconds)
+    api, version = container.wait_for(way.reach, seconds=seconds)
     stack.callback(api.close)
     server = OllamaRuntime(
         info=replace(info, version=version),
