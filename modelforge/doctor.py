@@ -165,6 +165,8 @@ def _state(site: Site) -> Iterator[Finding]:
 
 
 def _disk(site: Site) -> Iterator[Finding]:
+    if wanted_runtime(site) == "docker":  # its volume is elsewhere, and was looked at
+        return
     folder = store_of(site)
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
