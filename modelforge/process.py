@@ -58,12 +58,8 @@ def run(
     )
 
 
-class Worker:
-    """A program that answers lines on its standard input with lines on its standard output.
-
-    Its standard error goes to `log`, its working directory is `folder` (default: ours). It is a context manager;
-    leaving it ends the program.
-    """
+class _Program:
+    """A program that is to be started. Its log is `log`, its working directory `folder` (default: ours)."""
 
     def __init__(
         self, command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path | None = None
@@ -72,7 +68,15 @@ class Worker:
         self._environment = dict(environment)
         self._log = log
         self._folder = folder
-        self._process: subprocess.Popen[str] | None = None
+
+
+class Worker(_Program):
+    """A program that answers lines on its standard input with lines on its standard output.
+
+    Its standard error goes to `log`. It is a context manager; leaving it ends the program.
+    """
+
+    _process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
@@ -126,20 +130,13 @@ class Worker:
         return self._process.wait(timeout=5) if self._process else None
 
 
-class Background:
+class Background(_Program):
     """A program that runs until we end it, without standard input, all of its output in `log`.
 
     It is a context manager; leaving it ends the program, whatever the reason.
     """
 
-    def __init__(
-        self, command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path | None = None
-    ) -> None:
-        self._command = list(command)
-        self._environment = dict(environment)
-        self._log = log
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         """Starts the program.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,15 +64,48 @@ class Access(Protocol):
         """Lets go of it."""
 
 
-class OllamaAccess:
+class _Standing(ABC):
+    """What a runtime that nobody has to start is had by: it is as it is, whatever is needed."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._runtime: Runtime | None = None
+
+    @abstractmethod
+    def _opened(self) -> Runtime: ...
+
+    def open(self, need: Need | None) -> Runtime:  # noqa: ARG002
+        """The runtime."""
+        if self._runtime is None:
+            self._runtime = self._opened()
+        return self._runtime
+
+    def preview(self, need: Need) -> Preview | None:  # noqa: ARG002
+        """No container."""
+        return None
+
+    def stands(self, name: str, manifest: str) -> bool:  # noqa: ARG002
+        """Asking the runtime is as quick."""
+        return False
+
+    def check(self) -> None:
+        """It answers."""
+        self.open(None)
+
+    def close(self) -> None:
+        """Lets go of connections and processes."""
+        if self._runtime is not None:
+            self._runtime.close()
+
+
+class OllamaAccess(_Standing):
     """A server at `host`."""
 
     kind: Literal["ollama"] = "ollama"
 
     def __init__(self, site: Site, host: Host) -> None:
-        self._site = site
+        super().__init__(site)
         self._host = host
-        self._runtime: Runtime | None = None
 
     @property
     def where(self) -> str:
@@ -89,38 +123,18 @@ class OllamaAccess:
                 return replace(found, description=f"{name}, as modelforge.toml says")
         return None
 
-    def open(self, need: Need | None) -> Runtime:  # noqa: ARG002 (it is as it is)
-        """The server."""
-        if self._runtime is None:
-            self._runtime = open_ollama(self._site, self._host)
-        return self._runtime
-
-    def preview(self, need: Need) -> None:
-        """No container."""
-
-    def stands(self, name: str, manifest: str) -> bool:  # noqa: ARG002
-        """Asking the server is as quick."""
-        return False
-
-    def check(self) -> None:
-        """It answers."""
-        self.open(None)
-
-    def close(self) -> None:
-        """Lets go of connections."""
-        if self._runtime is not None:
-            self._runtime.close()
+    def _opened(self) -> Runtime:
+        return open_ollama(self._site, self._host)
 
 
-class EmbeddedAccess:
+class EmbeddedAccess(_Standing):
     """The store at `root`."""
 
     kind: Literal["embedded"] = "embedded"
 
     def __init__(self, site: Site, root: Path) -> None:
-        self._site = site
+        super().__init__(site)
         self._root = root
-        self._runtime: Runtime | None = None
 
     @property
     def where(self) -> str:
@@ -131,27 +145,8 @@ class EmbeddedAccess:
         """This machine."""
         return self._site.probe()
 
-    def open(self, need: Need | None) -> Runtime:  # noqa: ARG002 (there is nothing to start)
-        """The store."""
-        if self._runtime is None:
-            self._runtime = open_embedded(self._site, self._root)
-        return self._runtime
-
-    def preview(self, need: Need) -> None:
-        """No container."""
-
-    def stands(self, name: str, manifest: str) -> bool:  # noqa: ARG002
-        """Looking into the store is as quick."""
-        return False
-
-    def check(self) -> None:
-        """It is there."""
-        self.open(None)
-
-    def close(self) -> None:
-        """Lets go of processes."""
-        if self._runtime is not None:
-            self._runtime.close()
+    def _opened(self) -> Runtime:
+        return open_embedded(self._site, self._root)
 
 
 class AutoAccess:
