@@ -257,6 +257,20 @@ def test_a_preview_shows_the_request_even_where_it_would_be_refused(here: Place,
     assert started == []
 
 
+def test_a_preview_of_an_image_for_rocm_shows_the_drivers_files(
+    here: Place, started: list[Spec], engine: FakeEngine
+) -> None:
+    engine.facts = facts(here=True)
+    here.environment["MODELFORGE_DOCKER_IMAGE"] = f"{IMAGE}-rocm"
+    shown = access(here, gpus="all", look=True).preview(ONE)
+    assert [one["PathOnHost"] for one in shown.request["HostConfig"]["Devices"]] == ["/dev/kfd", "/dev/dri"]
+    assert "has no AMD GPU (/dev/kfd is not there)" in shown.note
+    with pytest.raises(Unreachable, match="no AMD GPU") as caught:
+        access(here, gpus="all").open(ONE)
+    assert "modprobe amdgpu" in (caught.value.problems[0].hint or "")
+    assert started == []
+
+
 def test_a_preview_without_the_image_takes_the_need_for_what_there_is(
     here: Place, started: list[Spec], engine: FakeEngine
 ) -> None:

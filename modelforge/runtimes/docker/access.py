@@ -18,7 +18,7 @@ from modelforge.runtimes.docker import engine as engines
 from modelforge.runtimes.docker.absent import AbsentVolume
 from modelforge.runtimes.docker.claims import Claims
 from modelforge.runtimes.docker.glance import stands
-from modelforge.runtimes.docker.gpus import NO_GPUS, Accelerator, accelerator_of, request_of
+from modelforge.runtimes.docker.gpus import NO_GPUS, accelerator_of, meant_by, request_of
 from modelforge.runtimes.docker.images import ensure_image
 from modelforge.runtimes.docker.machine import with_gpus, without_gpus
 from modelforge.runtimes.docker.spec import Preview, server_body, spec_of
@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     from modelforge.runtimes import Need, Runtime
     from modelforge.runtimes.docker.endpoint import Endpoint
     from modelforge.runtimes.docker.engine import Engine
-    from modelforge.runtimes.docker.gpus import GpuRequest, Gpus
+    from modelforge.runtimes.docker.gpus import Accelerator, GpuRequest, Gpus
     from modelforge.site import Site
 
-_NVIDIA = Accelerator(vendor="nvidia.com", way="request")
 TOOLKIT = """\
 with GPUs:     install the NVIDIA Container Toolkit on the engine's machine, then:
                nvidia-ctk runtime configure --runtime=docker && systemctl restart docker
+without:       --gpus none, or --gpus auto"""
+
+
+DRIVER = """\
+with GPUs:     load the kernel's driver on the engine's machine: modprobe amdgpu
 without:       --gpus none, or --gpus auto"""
 
 
@@ -144,7 +148,8 @@ class DockerAccess:
         """What `open` would ask for, without asking."""
         gpus, note = self._request(need), ""
         if gpus is None:
-            gpus = request_of(self._gpus, _NVIDIA, need=need.gpus, found=need.gpus or 1) or NO_GPUS
+            meant = meant_by(self._settings.image)
+            gpus = request_of(self._gpus, meant, need=need.gpus, found=need.gpus or 1) or NO_GPUS
             note = f"refused: {self._no_gpus().problems[0].message}"
         elif need.gpus and gpus is NO_GPUS:
             note = "the engine has no GPU to give" if self._gpus.mode == "auto" else ""
@@ -218,9 +223,11 @@ class DockerAccess:
         return len(self.machine().devices)
 
     def _no_gpus(self) -> Unreachable:
+        amd = meant_by(self._settings.image).vendor == "amd.com"
+        lacks = "no AMD GPU (/dev/kfd is not there)" if amd else "no NVIDIA runtime"
         return Unreachable(
-            f"The Docker engine at {self._endpoint.url} has no NVIDIA runtime, so --gpus {self._gpus} cannot be had.",
-            hint=TOOLKIT,
+            f"The Docker engine at {self._endpoint.url} has {lacks}, so --gpus {self._gpus} cannot be had.",
+            hint=DRIVER if amd else TOOLKIT,
         )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _PAUSE = 0.02
+_SETTLE = 1.0
 _KEPT = 200
 _SHOWN = 8
 _LONGEST = 200
@@ -52,10 +53,17 @@ class Tail:
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=_KEPT)
         self._rest = b""
+        self._reader: threading.Thread | None = None
 
     def follow(self, engine: Engine, container: str) -> None:
         """Begins to read; ends with the container."""
-        threading.Thread(target=self._read, args=(engine, container), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(engine, container), daemon=True)
+        self._reader.start()
+
+    def settle(self) -> None:
+        """Waits a moment for the last words of a container that has ended."""
+        if self._reader is not None:
+            self._reader.join(_SETTLE)
 
     def feed(self, piece: bytes) -> None:
         """Takes what was written; the last line may be cut."""
@@ -165,6 +173,8 @@ class Container:
         """
         try:
             state = self.engine.state(self._id)
+            if state is None or not state.running:
+                self.tail.settle()
         except (Unreachable, Declined) as error:
             raise ContainerEnded(
                 f"the Docker engine has gone: {error}", hint=self.tail.words() or None

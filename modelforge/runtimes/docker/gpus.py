@@ -84,6 +84,13 @@ def parse_gpus(text: str) -> Gpus:
     )
 
 
+def meant_by(image: str) -> Accelerator:
+    """How GPUs would be asked for if the engine had some: an image for ROCm is for AMD's, any other for NVIDIA's."""
+    if _ROCM.search(image):
+        return Accelerator(vendor="amd.com", way="files")
+    return Accelerator(vendor="nvidia.com", way="request")
+
+
 def accelerator_of(facts: Facts, *, image: str, has_file: Callable[[str], bool]) -> Accelerator | None:
     """How the engine hands out GPUs; None if it has none to give.
 
