@@ -154,6 +154,18 @@ def test_an_amd_engine_gets_the_image_for_rocm(here: Place, started: list[Spec],
     assert (started[0].image, started[0].gpus.text) == ("sha256:3", "all")
 
 
+def test_an_image_that_is_always_pulled_is_pulled_once(
+    here: Place, started: list[Spec], engine: FakeEngine
+) -> None:
+    engine.facts, engine.outputs = WITH_NVIDIA, deque([(0, XML)])
+    here.environment["MODELFORGE_DOCKER_PULL"] = "always"
+    opened = access(here)
+    opened.open(ONE)
+    opened.open(TWO)
+    assert engine.pulled == [IMAGE]
+    assert [spec.image for spec in started] == ["sha256:fresh", "sha256:fresh"]
+
+
 # -- seen without a server ---------------------------------------------------------------------------
 
 

@@ -54,6 +54,7 @@ class DockerAccess:
         self._gpus = gpus
         self._stack = ExitStack()
         self._engine: Engine | None = None
+        self._image: engines.Image | None = None
         self._machine: Hardware | None = None
         self._runtime: Runtime | None = None
         self._need = ANYTHING
@@ -207,8 +208,10 @@ class DockerAccess:
         return self._settings.image
 
     def _pulled(self) -> engines.Image:
-        pull = "never" if self._site.look else self._settings.pull
-        return ensure_image(self.engine(), self.image_name(), pull, self._site.emit)
+        if self._image is None:
+            pull = "never" if self._site.look else self._settings.pull
+            self._image = ensure_image(self.engine(), self.image_name(), pull, self._site.emit)
+        return self._image
 
     def _request(self, need: Need) -> GpuRequest | None:
         accelerator = self.accelerator()
