@@ -72,7 +72,7 @@ def test_this_is_the_engines_machine_with_its_cards(engine: Engine, forge: Forge
     assert machine["backend"] == "cuda"
     assert [device["model"] for device in machine["devices"]] == ["rtx-4090", "rtx-4090"]
     (plan,) = forge.run("resolve", NAME, "--json").document["plans"]
-    assert [device["name"] for device in plan["picked"]["devices"]] == ["NVIDIA GeForce RTX 4090"] * 2
+    assert {device["name"] for device in plan["picked"]["devices"]} == {"NVIDIA GeForce RTX 4090"}
     (machine,) = forge.run("hardware", "--gpus", "1", "--json").document["hardware"]
     assert len(machine["devices"]) == 1
     (machine,) = forge.run("hardware", "--gpus", "none", "--json").document["hardware"]
