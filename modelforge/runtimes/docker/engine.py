@@ -54,7 +54,7 @@ class Declined(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image that an engine has. `digest` is its registry's where it came from one, else its own id."""
+    """An image that an engine has. `digest` is that of the registry which its name says, else its own id."""
 
     id: str
     digest: str
@@ -125,7 +125,8 @@ class Engine:
             if declined.status == NOT_FOUND:
                 return None
             raise
-        digests = found.get("RepoDigests") or ()
+        repository, _tag = docker.utils.parse_repository_tag(name)
+        digests = [one for one in found.get("RepoDigests") or () if one.partition("@")[0] == repository]
         return Image(id=found["Id"], digest=digests[0] if digests else found["Id"])
 
     def pull(self, name: str) -> Iterator[Mapping[str, Any]]:
