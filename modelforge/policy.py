@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelforge import quants
@@ -75,6 +76,31 @@ def lone_warning(profile: Profile, candidates: Sequence[Candidate]) -> str | Non
             f"{only.quant} is below the floor ({quants.FLOOR}); considered because it is the only candidate"
         )
     return None
+
+
+def same_size(one: Candidate, other: Candidate) -> bool:
+    """Whether two candidates are of one size."""
+    return _label(one) == _label(other)
+
+
+def listing(profile: Profile, candidates: Sequence[Candidate], wanted: Candidate) -> str:
+    """The one entry in the profile's lists with which a candidate would be considered: `"Q3_K_M" in quants`; or "".
+
+    Where there is no list yet, it would hold what is considered now, and that entry.
+    """
+    dropped = why_dropped(profile, candidates)
+    now = [candidate for candidate in candidates if candidate.ref not in dropped]
+    used = [candidate.quant for candidate in now]
+    tries: list[tuple[str, dict[str, tuple[str, ...]]]] = [
+        (f'"{wanted.quant}" in quants', {"quants": (*(profile.base.quants or used), wanted.quant)})
+    ]
+    if profile.base.sizes and wanted.size:
+        tries.append((f'"{wanted.size}" in sizes', {"sizes": (*profile.base.sizes, wanted.size)}))
+    for words, lists in tries:
+        changed = replace(profile, base=profile.base.model_copy(update=lists))
+        if wanted.ref not in why_dropped(changed, candidates):
+            return words
+    return ""
 
 
 def _nothing_listed(profile: Profile, candidates: Sequence[Candidate]) -> ProfileProblem:

@@ -94,6 +94,7 @@ def plan_dict(plan: Plan) -> Document:
         "variant": plan.variant,
         "engine": plan.settings.engine,
         "decision": plan.decision,
+        "num_ctx_from": plan.num_ctx_from,
         "settings": asdict(plan.settings),
         "picked": candidate_dict(plan.picked) if plan.picked else None,
         "candidates": [candidate_dict(assessed) for assessed in plan.candidates],
