@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelforge import quants
+from modelforge.bases.headers import has_token
 from modelforge.settings import profile_problem
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"(\d+(?:\.\d+)?)([bm])")
 NATIVE = {"MXFP4": frozenset({"gpt-oss", "gptoss"})}
 """Architectures that were trained in a quant, so that it is their best."""
+QAT = "Q4_0"
+"""What quantization-aware training is for: files that are named `qat` were trained to be stored so."""
+QAT_LOSS = quants.loss("Q4_K_M", 0.0) - 1e-6
+"""A QAT file ranks just above Q4_K_M: nobody has measured both against one reference."""
 
 
 def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -123,13 +128,19 @@ def _not_listed(profile: Profile, candidate: Candidate) -> str:
 
 def _beaten(candidate: Candidate, same_size: Sequence[Candidate]) -> str:
     quant = quants.get(candidate.quant)
-    if quant is None or candidate.shape.architecture in NATIVE.get(quant.name, ()):
+    if quant is None or _native(candidate):
         return ""
-    usual = [other for other in same_size if _usual(other)]
-    if (quant.full or quant.native_only) and usual:
+    if (quant.full or quant.native_only) and any(map(_usual, same_size)):
         return f"not listed: {quant.name} is considered only if listed in quants, or alone"
-    better = quants.dominated_by(quant.name, [other.quant for other in same_size])
-    return f"dominated: {better} is no larger and better" if better else ""
+    better = [other for other in same_size if _beats(other, candidate)]
+    return f"dominated: {min(better, key=_loss).quant} is no larger and better" if better else ""
+
+
+def _beats(one: Candidate, other: Candidate) -> bool:
+    """Whether a file is no larger than another one of its size, by their real bytes, and better."""
+    if one.shape.weights.file > other.shape.weights.file:
+        return False
+    return _loss(one) < _loss(other) if _native(one) else quants.beats(one.quant, other.quant)
 
 
 def _below(candidate: Candidate, others: Sequence[Candidate]) -> str:
@@ -138,20 +149,26 @@ def _below(candidate: Candidate, others: Sequence[Candidate]) -> str:
     return f"below the floor: {candidate.quant} is under {quants.FLOOR}; list it in quants to allow it"
 
 
+def _native(candidate: Candidate) -> bool:
+    """Whether a model was trained to be stored in its quant."""
+    if candidate.quant == QAT:
+        return has_token(candidate.ref, "qat")
+    return candidate.shape.architecture in NATIVE.get(candidate.quant, ())
+
+
 def _at_floor(candidate: Candidate) -> bool:
-    native = candidate.shape.architecture in NATIVE.get(candidate.quant, ())
-    return native or not quants.below_floor(candidate.quant, candidate.shape.bits)
+    return _native(candidate) or not quants.below_floor(candidate.quant, candidate.shape.bits)
 
 
 def _usual(candidate: Candidate) -> bool:
     quant = quants.get(candidate.quant)
     rare = quant is not None and (quant.full or quant.native_only)
-    return not rare and _at_floor(candidate)
+    return _native(candidate) or (not rare and _at_floor(candidate))
 
 
 def _loss(candidate: Candidate) -> float:
-    if candidate.shape.architecture in NATIVE.get(candidate.quant, ()):
-        return 0.0
+    if _native(candidate):
+        return QAT_LOSS if candidate.quant == QAT else 0.0
     return quants.loss(candidate.quant, candidate.shape.bits)
 
 

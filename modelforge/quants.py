@@ -152,6 +152,12 @@ def dominated_by(name: str, others: Collection[str]) -> str | None:
     return min(beats, key=lambda quant: quant.loss).name if beats else None
 
 
+def beats(name: str, other: str) -> bool:
+    """Whether a quant is no larger and better than another one; never where either is not in the table."""
+    one, two = get(name), get(other)
+    return one is not None and two is not None and _beats(one, two)
+
+
 def _beats(one: Quant, other: Quant) -> bool:
     same = one.name == other.name or one.native_only or other.full
     return not same and one.bits <= other.bits and one.loss < other.loss

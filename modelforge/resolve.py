@@ -31,6 +31,9 @@ Verdict: TypeAlias = Literal["picked", "fits", "tight", "too-big", "dropped"]
 Decision: TypeAlias = Literal["fits", "tight", "offload", "too-big"]
 Origin: TypeAlias = Literal["profile", "default", "given", "longest"]
 
+SLOW = 3.0
+"""Tokens a second below which a pick is warned of."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
@@ -144,13 +147,8 @@ def resolve(
     dropped = policy.why_dropped(profile, candidates)
     considered = [candidate for candidate in candidates if candidate.ref not in dropped]
     settings = _settings(profile, considered, given=context)
-    case = _Case(
-        profile=profile,
-        hardware=_free(hardware) if use_free else hardware,
-        settings=settings,
-        candidates=candidates,
-        dropped=dropped,
-    )
+    counted = _free(hardware) if use_free else hardware
+    case = _Case(profile=profile, hardware=counted, settings=settings, candidates=candidates, dropped=dropped)
     assessed = [_assessed(case, one, dropped.get(one.ref)) for one in policy.by_quality(profile, candidates)]
     ordered = _ordered(settings.prefer, assessed)
     picked = next((one for one in ordered if one.verdict == "fits"), None)
@@ -374,9 +372,18 @@ def _warnings(case: _Case, hardware: Hardware, chosen: Assessed) -> tuple[str, .
         for device in hardware.devices
         if not device.exact
     ]
-    if profile.resolve.min_tokens_per_second is not None and chosen.tokens_per_second is None:
-        found.append("min_tokens_per_second is not checked: a memory bandwidth is not known")
+    found += _about_speed(profile, chosen)
     return tuple(dict.fromkeys(found + _short_of_free(case, hardware, chosen)))
+
+
+def _about_speed(profile: Profile, chosen: Assessed) -> list[str]:
+    least, speed = profile.resolve.min_tokens_per_second, chosen.tokens_per_second
+    if least is not None and speed is None:
+        return ["min_tokens_per_second is not checked: a memory bandwidth is not known"]
+    if least is None and speed is not None and chosen.verdict == "picked" and _middle(speed) < SLOW:
+        told = f"about {_middle(speed):.1f} tok/s are expected"
+        return [f"{told}, slower than people read; min_tokens_per_second drops what is too slow"]
+    return []
 
 
 def _short_of_free(case: _Case, hardware: Hardware, chosen: Assessed) -> list[str]:
