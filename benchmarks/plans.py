@@ -1,6 +1,6 @@
 """What a thousand plans cost, over `modelforge --version`: 50 profiles for 20 devices, six candidates each.
 
-    .venv/bin/python benchmarks/plans.py [--runs 7] [--profile]
+    .venv/bin/python benchmarks/plans.py [--runs 7]
 
 Writes a project whose six candidates are the quants of an 8B model with a vocabulary of 128,256 tokens (the weights
 are a hole), and times `modelforge resolve --all --all-hardware` as a whole process, in turn with start-up. The
@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests import shapes
 from tests.ggufs import FILE_TYPES, Typed, write_gguf
 
+ROOT = Path(__file__).parent.parent
 RUNS = 7
 LIMIT_SECONDS = 1.0
 QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "IQ4_XS")
@@ -98,7 +98,6 @@ def main() -> int:
     """Writes the project, then times both in turn."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--profile", action="store_true", help="show where the time goes, and measure nothing")
     arguments = parser.parse_args()
     forge = [sys.executable, "-m", "modelforge"]
     with tempfile.TemporaryDirectory() as folder:
@@ -106,12 +105,6 @@ def main() -> int:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment |= {"MODELFORGE_STATE": f"{folder}/state", "MODELFORGE_CACHE": f"{folder}/cache"}
         resolve = ["-C", folder, "resolve", "--all", "--all-hardware"]
-        if arguments.profile:
-            profiled = [sys.executable, "-m", "cProfile", "-s", "tottime", "-m", "modelforge", *resolve, "--json"]
-            done = subprocess.run(profiled, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
-            shown = done.stdout[done.stdout.find("function calls") - 20 :]
-            print("\n".join(shown.splitlines()[:50]))
-            return 0
         seconds([*forge, *resolve], environment), seconds([*forge, "--version"], environment)
         pairs = [
             (seconds([*forge, *resolve], environment), seconds([*forge, "--version"], environment))

@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 
 
 def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-    """All candidates of a profile's base. A base on a runtime is asked for there."""
+    """All candidates of a profile's base, for a command that only looks found once. A runtime's are asked for there."""
+    if not work.site.look:
+        return _candidates(work, target)
+    key = (target.profile.base, target.profile.root)
+    if key not in work.found:
+        work.found[key] = _candidates(work, target)
+    return work.found[key]
+
+
+def _candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
     site, profile = work.site, target.profile
     model = profile.base.model
     if is_local(model, profile.root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from modelforge import quants
@@ -11,7 +12,7 @@ from modelforge.bases.headers import has_token
 from modelforge.settings import profile_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from modelforge.bases import Candidate
     from modelforge.errors import ProfileProblem
@@ -26,14 +27,38 @@ QAT_LOSS = quants.loss("Q4_K_M", 0.0) - 1e-6
 """A QAT file ranks just above Q4_K_M: nobody has measured both against one reference."""
 
 
-def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> list[Candidate]:
+class _Candidates:
+    """Candidates as a key: the same objects, whatever is in them."""
+
+    __slots__ = ("_hash", "them")
+
+    def __init__(self, them: Sequence[Candidate]) -> None:
+        self.them = tuple(them)
+        self._hash = hash(tuple(map(id, self.them)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Candidates) or len(self.them) != len(other.them):
+            return False
+        return all(one is two for one, two in zip(self.them, other.them, strict=True))
+
+
+def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates, best first: the ladder of sizes, then the quant's loss, then the name.
 
     The ladder is the profile's `sizes`; without it, more parameters are better.
     """
-    ladder = [size.casefold() for size in profile.base.sizes or ()]
+    return _by_quality(profile.base.sizes, _Candidates(candidates))
+
+
+@lru_cache(maxsize=128)
+def _by_quality(sizes: Sequence[str] | None, key: _Candidates) -> tuple[Candidate, ...]:
+    """Kept for the other hardware and settings that the same candidates are planned for."""
+    ladder = [size.casefold() for size in sizes or ()]
     largest: dict[str, float] = {}
-    for candidate in candidates:
+    for candidate in key.them:
         label = _label(candidate)
         largest[label] = max(largest.get(label, 0.0), _parameters(candidate))
 
@@ -42,10 +67,10 @@ def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> list[Candid
         step = ladder.index(label) if label in ladder else len(ladder)
         return (float(step) if ladder else -largest[label], _loss(candidate), candidate.ref)
 
-    return sorted(candidates, key=rank)
+    return tuple(sorted(key.them, key=rank))
 
 
-def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> dict[str, str]:
+def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> Mapping[str, str]:
     """For the refs that are not considered, the reason.
 
     What the profile lists is always considered, and so is a candidate that is alone. Else: of each size,
@@ -57,11 +82,22 @@ def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> dict[str, 
     """
     if len(candidates) == 1:
         return {}
-    reasons = {candidate.ref: _not_listed(profile, candidate) for candidate in candidates}
-    listed = [candidate for candidate in candidates if not reasons[candidate.ref]]
-    if not listed:
+    reasons = _reasons(profile.base.sizes, profile.base.quants, _Candidates(candidates))
+    if reasons is None:
         raise _nothing_listed(profile, candidates)
-    if not profile.base.quants and len(listed) > 1:
+    return reasons
+
+
+@lru_cache(maxsize=128)
+def _reasons(
+    sizes: Sequence[str] | None, listed_quants: Sequence[str] | None, key: _Candidates
+) -> Mapping[str, str] | None:
+    """Reasons by ref; None where the lists match nothing."""
+    reasons = {candidate.ref: _not_listed(sizes, listed_quants, candidate) for candidate in key.them}
+    listed = [candidate for candidate in key.them if not reasons[candidate.ref]]
+    if not listed:
+        return None
+    if not listed_quants and len(listed) > 1:
         for candidate in listed:
             same = [other for other in listed if _label(other) == _label(candidate)]
             reasons[candidate.ref] = _beaten(candidate, same) or _below(candidate, listed)
@@ -73,7 +109,7 @@ def lone_warning(profile: Profile, candidates: Sequence[Candidate]) -> str | Non
     if len(candidates) != 1:
         return None
     only = candidates[0]
-    reason = _not_listed(profile, only)
+    reason = _not_listed(profile.base.sizes, profile.base.quants, only)
     if reason:
         return f"{reason}; considered because it is the only candidate"
     if not profile.base.quants and not _at_floor(only):
@@ -116,12 +152,12 @@ def _nothing_listed(profile: Profile, candidates: Sequence[Candidate]) -> Profil
     return profile_problem(profile, key, message, hint=f"the base has: {there}")
 
 
-def _not_listed(profile: Profile, candidate: Candidate) -> str:
-    base = profile.base
-    if base.sizes and _label(candidate) not in {size.casefold() for size in base.sizes}:
+def _not_listed(
+    sizes: Sequence[str] | None, listed_quants: Sequence[str] | None, candidate: Candidate
+) -> str:
+    if sizes and _label(candidate) not in {size.casefold() for size in sizes}:
         return f"not listed: size {candidate.size} is not in sizes"
-    allowed = {_spelled(quant) for quant in base.quants or ()}
-    if base.quants and _spelled(candidate.quant) not in allowed:
+    if listed_quants and _spelled(candidate.quant) not in map(_spelled, listed_quants):
         return f"not listed: {candidate.quant} is not in quants"
     return ""
 

@@ -9,7 +9,7 @@ loss itself shrinks with a model's size. File types are llama.cpp's `llama_ftype
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_BY_NAME, key=lambda name: (_BY_NAME[name].loss, name)))
 
 
+@lru_cache(maxsize=1024)
 def get(name: str) -> Quant | None:
     """The table's line for a name in any case, or None."""
     spelled = canonical(name)

@@ -19,7 +19,7 @@ from modelforge.speed import tokens_per_second
 from modelforge.units import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from modelforge.bases import Candidate
     from modelforge.hardware import Hardware
@@ -114,7 +114,7 @@ class _Case:
     hardware: Hardware
     settings: RunSettings
     candidates: Sequence[Candidate]
-    dropped: dict[str, str]
+    dropped: Mapping[str, str]
     places: dict[str, Footprint] = field(default_factory=dict)
 
 

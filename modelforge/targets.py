@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,11 @@ from modelforge.serving import need_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from modelforge.bases import Candidate
     from modelforge.profile import Profile
+    from modelforge.profile.schema import Base
     from modelforge.runtimes import Need, Runtime
     from modelforge.runtimes.choose import Access
     from modelforge.site import Site
@@ -41,10 +44,14 @@ class Target:
 
 @dataclass(kw_only=True, slots=True)
 class Work:
-    """A site and the runtime that its command works on, which is opened when it is first needed."""
+    """A site and the runtime that its command works on, which is opened when it is first needed.
+
+    `found` keeps the candidates of each base while a command only looks.
+    """
 
     site: Site
     access: Access
+    found: dict[tuple[Base, Path], tuple[Candidate, ...]] = field(default_factory=dict)
 
     def runtime(self, need: Need | None = None) -> Runtime:
         """The runtime, the same one each time; one that we start has what is needed."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
     from modelforge.profile.schema import Base
+    from modelforge.shape import ModelShape
 
 _GLOB = re.compile(r"[*?\[]")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
@@ -32,11 +33,12 @@ _ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """A file that the base matches: `ref` as Candidate has it."""
+    """A file that the base matches: `ref` as Candidate has it, `stamp` what tells that it is still the same."""
 
     ref: str
     path: Path
     header: Header
+    stamp: tuple[int, ...]
 
 
 def is_local(model: str, root: Path | None = None) -> bool:
@@ -186,9 +188,9 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
             problems.append(Problem(message=odd, kind=BaseProblem.kind, file=_ref(ref), hint=_ODD_HINT))
             continue
         try:
-            found.append(
-                _Found(ref=_ref(ref), path=root.absolute() / ref, header=_header(root / ref, _ref(ref)))
-            )
+            path, stamp = root.absolute() / ref, _stamp(root / ref)
+            header = _read_once(path, _ref(ref), stamp)
+            found.append(_Found(ref=_ref(ref), path=path, header=header, stamp=stamp))
         except BaseProblem as error:
             problems += error.problems
     if problems:
@@ -196,18 +198,24 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
     return tuple(found)
 
 
-def _header(path: Path, shown: str) -> Header:
-    """The header, read once however many targets a command plans for, as long as the file stays the same."""
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells that a file is still the same; empty where it cannot be looked at."""
     try:
         now = path.stat()
     except OSError:
-        return read_header(path, shown)  # which has the words for it
-    return _read_once(path, shown, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
+        return ()
+    return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 @lru_cache(maxsize=128)
 def _read_once(path: Path, shown: str, _stamp: tuple[int, ...]) -> Header:
+    """The header, read once however many targets a command plans for, as long as the file stays the same."""
     return read_header(path, shown)
+
+
+@lru_cache(maxsize=128)
+def _shape_once(path: Path, shown: str, stamp: tuple[int, ...]) -> ModelShape:
+    return shape_of(_read_once(path, shown, stamp))
 
 
 def _no_file(path: Path) -> str:
@@ -265,7 +273,7 @@ def _none_allowed(base: Base, found: tuple[_Found, ...]) -> BaseProblem:
 
 def _candidate(one: _Found, base: Base, hashes: Hashes) -> Candidate:
     try:
-        shape = shape_of(one.header)
+        shape = _shape_once(one.path, one.ref, one.stamp)
     except ForgeError as error:
         problems = [
             Problem(message=p.message, kind=p.kind, file=one.ref, hint=p.hint) for p in error.problems

@@ -197,6 +197,8 @@ def _labels(plan: Plan, *, whole: bool = False) -> dict[str, str]:
     """
     short = {one.candidate.ref: _short(one) for one in plan.candidates}
     used = Counter(short.values())
+    if len(used) == len(short) and all(one.candidate.size for one in plan.candidates):
+        return short
     shared = "" if whole or len(short) == 1 else commonprefix(list(short))  # noqa: RUF071 (characters)
     start = max(shared.rfind(mark) for mark in ":/") + 1
     return {
