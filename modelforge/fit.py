@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from modelforge.hardware import Device, Hardware
 from modelforge.memory import Footprint, footprint
+from modelforge.same import Same
 from modelforge.units import MIB, size_text
 
 if TYPE_CHECKING:
     from modelforge.bases import Candidate
-    from modelforge.hardware import Hardware
+    from modelforge.hardware import Backend
     from modelforge.settings import RunSettings
+    from modelforge.shape import ModelShape
 
 Fit: TypeAlias = Literal["fits", "tight", "too-big"]
 
@@ -46,8 +50,10 @@ def placed_on(candidate: Candidate, settings: RunSettings, hardware: Hardware) -
     less context, never fit worse.
     """
     shape, projector = candidate.shape, candidate.projector_bytes
+    if len(hardware.devices) < 2:  # noqa: PLR2004 (a pair)
+        return _alone(candidate, settings, hardware)
     placed = footprint(shape, settings, hardware, projector=projector)
-    if len(hardware.devices) < 2 or fit_of(placed) != "tight":  # noqa: PLR2004 (a pair)
+    if fit_of(placed) != "tight":
         return placed
     band = max(band_of(device.usable - settings.headroom) for device in hardware.devices)
     kept = replace(settings, headroom=settings.headroom + band)
@@ -55,6 +61,30 @@ def placed_on(candidate: Candidate, settings: RunSettings, hardware: Hardware) -
     if roomy.slack < 0:
         return placed
     return replace(roomy, shares=tuple(replace(share, budget=share.budget + band) for share in roomy.shares))
+
+
+def _alone(candidate: Candidate, settings: RunSettings, hardware: Hardware) -> Footprint:
+    """The footprint on one device, or in RAM: the same on all of a kind, but for the budget."""
+    device = hardware.devices[0] if hardware.devices else None
+    memory = device.usable if device else hardware.system_memory
+    if memory is None:
+        return footprint(candidate.shape, settings, hardware)  # which has the words for it
+    kind = (hardware.backend, device is not None, device.compute_capability if device else None)
+    placed = _on_a_kind(Same(candidate.shape), settings, kind, candidate.projector_bytes)
+    (share,) = placed.shares
+    name = device.name if device else share.name
+    return replace(placed, shares=(replace(share, name=name, budget=memory - settings.headroom),))
+
+
+@lru_cache(maxsize=4096)
+def _on_a_kind(
+    shape: Same[ModelShape], settings: RunSettings, kind: tuple[Backend, bool, str | None], projector: int
+) -> Footprint:
+    """What a model needs on any one device of a backend and compute capability, or in RAM."""
+    backend, is_device, capability = kind
+    device = Device(name="", memory=0, compute_capability=capability)
+    hardware = Hardware(name="", backend=backend, devices=(device,) if is_device else (), system_memory=0)
+    return footprint(shape.all[0], settings, hardware, projector=projector)
 
 
 def fits(candidate: Candidate, settings: RunSettings, hardware: Hardware) -> bool:

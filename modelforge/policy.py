@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelforge import quants
 from modelforge.bases.headers import has_token
+from modelforge.same import Same
 from modelforge.settings import profile_problem
 
 if TYPE_CHECKING:
@@ -27,38 +28,20 @@ QAT_LOSS = quants.loss("Q4_K_M", 0.0) - 1e-6
 """A QAT file ranks just above Q4_K_M: nobody has measured both against one reference."""
 
 
-class _Candidates:
-    """Candidates as a key: the same objects, whatever is in them."""
-
-    __slots__ = ("_hash", "them")
-
-    def __init__(self, them: Sequence[Candidate]) -> None:
-        self.them = tuple(them)
-        self._hash = hash(tuple(map(id, self.them)))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Candidates) or len(self.them) != len(other.them):
-            return False
-        return all(one is two for one, two in zip(self.them, other.them, strict=True))
-
-
 def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates, best first: the ladder of sizes, then the quant's loss, then the name.
 
     The ladder is the profile's `sizes`; without it, more parameters are better.
     """
-    return _by_quality(profile.base.sizes, _Candidates(candidates))
+    return _by_quality(profile.base.sizes, Same(*candidates))
 
 
 @lru_cache(maxsize=128)
-def _by_quality(sizes: Sequence[str] | None, key: _Candidates) -> tuple[Candidate, ...]:
+def _by_quality(sizes: Sequence[str] | None, key: Same[Candidate]) -> tuple[Candidate, ...]:
     """Kept for the other hardware and settings that the same candidates are planned for."""
     ladder = [size.casefold() for size in sizes or ()]
     largest: dict[str, float] = {}
-    for candidate in key.them:
+    for candidate in key.all:
         label = _label(candidate)
         largest[label] = max(largest.get(label, 0.0), _parameters(candidate))
 
@@ -67,7 +50,7 @@ def _by_quality(sizes: Sequence[str] | None, key: _Candidates) -> tuple[Candidat
         step = ladder.index(label) if label in ladder else len(ladder)
         return (float(step) if ladder else -largest[label], _loss(candidate), candidate.ref)
 
-    return tuple(sorted(key.them, key=rank))
+    return tuple(sorted(key.all, key=rank))
 
 
 def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> Mapping[str, str]:
@@ -82,7 +65,7 @@ def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> Mapping[st
     """
     if len(candidates) == 1:
         return {}
-    reasons = _reasons(profile.base.sizes, profile.base.quants, _Candidates(candidates))
+    reasons = _reasons(profile.base.sizes, profile.base.quants, Same(*candidates))
     if reasons is None:
         raise _nothing_listed(profile, candidates)
     return reasons
@@ -90,11 +73,11 @@ def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> Mapping[st
 
 @lru_cache(maxsize=128)
 def _reasons(
-    sizes: Sequence[str] | None, listed_quants: Sequence[str] | None, key: _Candidates
+    sizes: Sequence[str] | None, listed_quants: Sequence[str] | None, key: Same[Candidate]
 ) -> Mapping[str, str] | None:
     """Reasons by ref; None where the lists match nothing."""
-    reasons = {candidate.ref: _not_listed(sizes, listed_quants, candidate) for candidate in key.them}
-    listed = [candidate for candidate in key.them if not reasons[candidate.ref]]
+    reasons = {candidate.ref: _not_listed(sizes, listed_quants, candidate) for candidate in key.all}
+    listed = [candidate for candidate in key.all if not reasons[candidate.ref]]
     if not listed:
         return None
     if not listed_quants and len(listed) > 1:
