@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from modelforge.hardware import Device, Hardware
-from modelforge.memory import Footprint, footprint
+from modelforge.memory import Footprint, Share, footprint
 from modelforge.same import Same
 from modelforge.units import MIB, size_text
 
@@ -72,8 +72,21 @@ def _alone(candidate: Candidate, settings: RunSettings, hardware: Hardware) -> F
     kind = (hardware.backend, device is not None, device.compute_capability if device else None)
     placed = _on_a_kind(Same(candidate.shape), settings, kind, candidate.projector_bytes)
     (share,) = placed.shares
-    name = device.name if device else share.name
-    return replace(placed, shares=(replace(share, name=name, budget=memory - settings.headroom),))
+    own = Share(
+        name=device.name if device else share.name,
+        weights=share.weights,
+        kv=share.kv,
+        compute=share.compute,
+        projector=share.projector,
+        budget=memory - settings.headroom,
+    )
+    return Footprint(
+        shares=(own,),
+        host=placed.host,
+        on_device=placed.on_device,
+        layers=placed.layers,
+        because=placed.because,
+    )
 
 
 @lru_cache(maxsize=4096)

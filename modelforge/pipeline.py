@@ -46,7 +46,9 @@ def _candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
     site, profile = work.site, target.profile
     model = profile.base.model
     if is_local(model, profile.root):
-        return local_candidates(profile.base, root=profile.root, hashes=site.hashes)
+        return local_candidates(
+            profile.base, root=profile.root, hashes=site.hashes, headers=site.cache / "headers"
+        )
     if is_registry(model):
         raise BaseProblem(
             f"'{model}' is in a registry, and bases from registries are not supported yet",
