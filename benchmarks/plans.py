@@ -4,7 +4,7 @@
 
 Writes a project whose six candidates are the quants of an 8B model with a vocabulary of 128,256 tokens (the weights
 are a hole), and times `modelforge resolve --all --all-hardware` as a whole process, in turn with start-up. The
-profiles differ in context, KV cache and requests; a header is read once a run. Exits 1 above the limit.
+profiles differ in context, KV cache and requests; headers are kept from the first run on. Exits 1 above the limit.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from tests.ggufs import FILE_TYPES, Typed, write_gguf
 ROOT = Path(__file__).parent.parent
 RUNS = 7
 LIMIT_SECONDS = 1.0
+AT_REST = 2.5
+"""Seconds: nothing is kept of a file that was written just now."""
 QUANTS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "IQ4_XS")
 TOKENS, MERGES = 128_256, 280_147
 PROFILES = 50
@@ -102,6 +104,7 @@ def main() -> int:
     forge = [sys.executable, "-m", "modelforge"]
     with tempfile.TemporaryDirectory() as folder:
         write_project(Path(folder))
+        time.sleep(AT_REST)
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment |= {"MODELFORGE_STATE": f"{folder}/state", "MODELFORGE_CACHE": f"{folder}/cache"}
         resolve = ["-C", folder, "resolve", "--all", "--all-hardware"]

@@ -74,9 +74,8 @@ def check(wanted: Profile, hardware: Hardware, among: tuple[Candidate, ...]) -> 
             assert again.picked.reason.startswith("picked: " + " of ".join(re.findall(r"\d+", advice)[:2]))
         elif " in " in advice:
             assert again.picked.candidate.ref != (plan.picked and plan.picked.candidate.ref), advice
-            assert (
-                again.picked.candidate.quant if "quants" in advice else again.picked.candidate.size
-            ) in advice
+            chosen = again.picked.candidate
+            assert f'"{chosen.quant if "quants" in advice else chosen.size}"' in advice
         else:
             assert verdict in {"picked", "fits"}, advice
             assert plan.settings.prefer != "quality" or again.picked.candidate.ref != (

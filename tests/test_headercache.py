@@ -25,7 +25,7 @@ SHORT = {"x.short": Typed("i32", (1, 2, 3)), "x.real": 0.1, "x.flag": True, "x.t
 def at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock at which every file has been at rest for long."""
     later = time.time_ns() + 10**12
-    monkeypatch.setattr(headercache.time, "time_ns", lambda: later)
+    monkeypatch.setattr(time, "time_ns", lambda: later)
 
 
 def read_count(monkeypatch: pytest.MonkeyPatch) -> list[str]:

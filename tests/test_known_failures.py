@@ -380,7 +380,8 @@ def test_33_a_large_card_was_read_as_small_and_ram_taken_for_its_memory() -> Non
 
 
 def test_34_a_quant_was_read_from_a_files_name() -> None:
-    header = shapes.LLAMA_8B.header("Q3_K_M", **{"general.name": "llama-8b-Q3_K_P", "general.file_type": 12})
+    said: dict[str, Any] = {"general.name": "llama-8b-Q3_K_P", "general.file_type": 12}
+    header = shapes.LLAMA_8B.header("Q3_K_M", **said)
     assert quant_of(header) == "Q3_K_M"
     unnamed = shapes.LLAMA_8B.header("Q8_0")
     assert quant_of(unnamed) == "Q8_0"  # from its tensors

@@ -19,8 +19,11 @@ from tests import shapes
 from tests.plans import candidate, cpu, gpu, gpus, profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelforge.bases import Candidate
     from modelforge.profile import Profile
+    from modelforge.resolve import Assessed
 
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")
 LADDER = [candidate(shapes.LLAMA_8B, "8b", q) for q in QUANTS] + [
@@ -434,11 +437,12 @@ def test_the_pick_is_the_best_by_the_policy_of_those_that_fit(
     middle = {
         one.candidate.ref: sum(one.tokens_per_second) if one.tokens_per_second else 0.0 for one in fitting
     }
-    best = {
+    orders: dict[str, Callable[[Assessed], float]] = {
         "quality": lambda one: RANK[one.candidate.ref.removeprefix("llama3:")],
         "smallest": lambda one: one.bytes.total,
         "speed": lambda one: -middle[one.candidate.ref],
-    }[prefer]
+    }
+    best = orders[prefer]
     assert best(found.picked) == min(map(best, fitting))
     assert all(need.needs <= need.budget for need in found.picked.devices)
 
