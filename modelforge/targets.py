@@ -46,12 +46,13 @@ class Target:
 class Work:
     """A site and the runtime that its command works on, which is opened when it is first needed.
 
-    `found` keeps the candidates of each base while a command only looks.
+    While a command only looks, `found` keeps the candidates of each base, and `named` each hardware by its name.
     """
 
     site: Site
     access: Access
     found: dict[tuple[Base, Path], tuple[Candidate, ...]] = field(default_factory=dict)
+    named: dict[str, Hardware] = field(default_factory=dict)
 
     def runtime(self, need: Need | None = None) -> Runtime:
         """The runtime, the same one each time; one that we start has what is needed."""
@@ -167,10 +168,13 @@ def _target(work: Work, profile: Profile, name: str) -> Target:
     site = work.site
     if name.casefold() == THIS:
         return _this(work, profile)
-    if name in profile.targets:
+    hardware = work.named.get(name)
+    if hardware is None and name in profile.targets:
         hardware = named_by_profile(site, profile, name)
-    else:
+    elif hardware is None:
         hardware = choose.by_name(name, folder=site.project.hardware, probe=site.probe)
+    if site.look:
+        work.named[name] = hardware
     return Target(profile=_on(work, profile, hardware), hardware=hardware, tag=hardware.name)
 
 

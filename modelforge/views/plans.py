@@ -10,7 +10,7 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from modelforge.buffers import CONTEXT_STEP
-from modelforge.display import columns, left, right, shorten, visible
+from modelforge.display import columns, left, shorten, visible
 from modelforge.units import GIB, MIB, size_text
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def _table(plan: Plan, rows: Sequence[Assessed], unit: Unit, verbose: int) -> li
     if not rows:
         return ["   no candidates" if not plan.candidates else "   every candidate was dropped"]
     cells = [_HEADS, *(_cells(one, unit) for one in rows)]
-    widths = [max(columns(row[index]) for row in cells) for index in range(len(_HEADS))]
-    figures = ["  ".join(map(right, row, widths)) for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]  # figures: a column a character
+    figures = ["  ".join(map(str.rjust, row, widths)) for row in cells]
     tails = [_reason(one) if verbose else _short_reason(one) for one in rows]
     names = _labels(plan, whole=verbose > 0)
     labels = [names[one.candidate.ref] for one in rows]
     if not verbose:
-        labels, tails = _fitted(labels, tails, _WIDTH - len(" ▸ ") - columns(figures[0]) - len("     "))
+        labels, tails = _fitted(labels, tails, _WIDTH - len(" ▸ ") - len(figures[0]) - len("     "))
     marks = ["▸" if one.verdict == "picked" else " " for one in rows]
     wide = max(columns(label) for label in labels)
     first = f"{left(f'   {unit.name}', wide + 3)}  {figures[0]}"
