@@ -87,6 +87,7 @@ class Plan:
     """The decision for one profile on one hardware. `variant` is the model's full name, `NAME:TAG`.
 
     `candidates` are in the order of preference, best first, dropped ones last. `picked` is None where nothing fits.
+    `next_size` is the nearest candidate of a better size where `next_better` is only another quant.
     `num_ctx_from` tells whose the context is: the profile's, the default, one that was given for this plan, or the
     longest that fits.
     """
@@ -101,6 +102,7 @@ class Plan:
     next_better: NextBetter | None
     warnings: tuple[str, ...]
     num_ctx_from: Origin = "profile"
+    next_size: NextBetter | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +166,7 @@ def resolve(
         picked=taken,
         candidates=final,
         next_better=_next_better(case, final, taken),
+        next_size=_next_size(case, final, taken),
         warnings=_warnings(case, hardware, taken or final[0]),
         num_ctx_from="given" if context else "default" if settings.num_ctx_is_default else "profile",
     )
@@ -299,14 +302,28 @@ def _decision(picked: Assessed | None, split: Assessed | None, ordered: Sequence
 
 def _next_better(case: _Case, ordered: Sequence[Assessed], taken: Assessed | None) -> NextBetter | None:
     """What stands just before the pick in the order of preference; with no pick, the smallest candidate."""
+    if taken is not None:
+        before = _before(ordered, taken)
+        return _missed(case, before[-1], taken) if before else None
     considered = [one for one in ordered if one.verdict != "dropped"]
-    if taken is None:
-        missed = min(considered or ordered, key=lambda one: one.bytes.total)
-    else:
-        before = considered[: considered.index(taken)]
-        if not before:
-            return None
-        missed = before[-1]
+    return _missed(case, min(considered or ordered, key=lambda one: one.bytes.total), taken)
+
+
+def _next_size(case: _Case, ordered: Sequence[Assessed], taken: Assessed | None) -> NextBetter | None:
+    """Where the next better candidate is only another quant: the nearest one of a better size."""
+    if taken is None or case.settings.prefer != "quality":
+        return None
+    before = _before(ordered, taken)
+    larger = [one for one in before if not policy.same_size(one.candidate, taken.candidate)]
+    return _missed(case, larger[-1], taken) if larger and before[-1] is not larger[-1] else None
+
+
+def _before(ordered: Sequence[Assessed], taken: Assessed) -> list[Assessed]:
+    considered = [one for one in ordered if one.verdict != "dropped"]
+    return considered[: considered.index(taken)]
+
+
+def _missed(case: _Case, missed: Assessed, taken: Assessed | None) -> NextBetter:
     band = max(band_of(need.budget) for need in missed.devices)
     return NextBetter(
         ref=missed.candidate.ref,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelforge.bases import Candidate
     from modelforge.hardware import Hardware
     from modelforge.profile import Profile
+    from modelforge.resolve import NextBetter
 
 QUANTS = ("F16", "Q8_0", "Q6_K", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K")
 
@@ -58,11 +59,17 @@ def followed(wanted: Profile, advice: str, plan: Plan) -> Profile:
 
 
 def check(wanted: Profile, hardware: Hardware, among: tuple[Candidate, ...]) -> list[str]:
-    """Follows all advice of a plan."""
+    """Follows all advice of a plan; what is told of the next better candidate."""
     plan = resolve(wanted, hardware, among, variant="v")
-    better = plan.next_better
-    if better is None:
-        return []
+    for better in (plan.next_size, plan.next_better):
+        if better is not None:
+            follow(plan, better, wanted, hardware, among)
+    return list(plan.next_better.would_fit_with) if plan.next_better else []
+
+
+def follow(
+    plan: Plan, better: NextBetter, wanted: Profile, hardware: Hardware, among: tuple[Candidate, ...]
+) -> None:
     for advice in better.would_fit_with:
         changed = followed(wanted, advice, plan)
         assert changed != wanted, advice
@@ -81,7 +88,6 @@ def check(wanted: Profile, hardware: Hardware, among: tuple[Candidate, ...]) -> 
             assert plan.settings.prefer != "quality" or again.picked.candidate.ref != (
                 plan.picked and plan.picked.candidate.ref
             ), advice
-    return list(better.would_fit_with)
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
@@ -163,3 +169,18 @@ def test_offload_that_is_too_slow_is_not_advised() -> None:
 
     assert any("allow_offload" in one for one in told(None))
     assert not any("allow_offload" in one for one in told(30.0))
+
+
+def test_the_next_size_is_told_beside_the_next_quant() -> None:
+    sizes = BASES[1]
+    plan = resolve(profile(parameters={"num_ctx": 8192}), gpu(7), sizes, variant="v")
+    assert plan.picked is not None
+    assert plan.picked.candidate.ref == "llama3:7b-Q4_K_M"
+    assert plan.next_better is not None
+    assert plan.next_better.ref == "llama3:7b-Q8_0"
+    assert plan.next_size is not None
+    assert plan.next_size.ref == "llama3:14b-Q4_K_M"
+    best = resolve(profile(parameters={"num_ctx": 8192}), gpu(10), sizes, variant="v")
+    assert best.next_better is not None
+    assert best.next_better.ref == "llama3:14b-Q4_K_M"
+    assert best.next_size is None

@@ -45,6 +45,12 @@ def test_resolve_tells_decision_reason_and_next_step() -> None:
     ]
 
 
+def test_the_next_size_has_a_line_of_its_own() -> None:
+    larger = replace(BETTER, would_fit_with=("num_ctx 2048",))
+    lines = plans.resolve_lines([replace(PLAN, next_better=None, next_size=larger)])
+    assert lines[-1] == "next size: 14b Q4_K_M lacks 0.8 GiB; it would fit with num_ctx 2048"
+
+
 def test_settings_are_told_again_only_where_they_change() -> None:
     other = replace(
         PLAN, settings=replace(PLAN.settings, num_ctx=4096, num_ctx_is_default=True), num_ctx_from="default"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelforge.profile import Profile
-    from modelforge.resolve import Assessed, Plan, RunSettings
+    from modelforge.resolve import Assessed, NextBetter, Plan, RunSettings
 
 _WIDTH = 100
 _INDENT = " " * 12
@@ -253,10 +253,12 @@ def _device_lines(plan: Plan, unit: Unit) -> list[str]:
 
 
 def _next_better(plan: Plan) -> list[str]:
-    better = plan.next_better
-    if better is None:
-        return []
     first = "next better" if plan.picked else "nothing fits; the smallest"
+    found = [(first, plan.next_better), ("next size", plan.next_size)]
+    return [line for words, better in found if better for line in _missed(plan, words, better)]
+
+
+def _missed(plan: Plan, first: str, better: NextBetter) -> list[str]:
     lacks = f"{first}: {_name(plan, better.ref)} lacks {_size(better.lacks)}"
     if not better.would_fit_with:
         return [lacks]
