@@ -24,7 +24,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tables of docs/reference, from the code.
+# The tables of the documentation, from the code.
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
 
@@ -32,6 +32,7 @@ benchmarks: $(VENV)/.test
 	$(BIN)/python benchmarks/gguf_header.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/unchanged_build.py
+	$(BIN)/python benchmarks/plans.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

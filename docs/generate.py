@@ -1,4 +1,4 @@
-"""Fills the generated parts of docs/reference from the code: `python docs/generate.py`, or `make docs`.
+"""Fills the generated parts of the pages from the code: `python docs/generate.py`, or `make docs`.
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; what is around it is written by hand.
 """  # noqa: INP001 (a script)
@@ -20,18 +20,20 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
+from modelforge import advice, fit, memory, policy, quants, resolve, settings, speed
 from modelforge.cli import COMMANDS, cli
 from modelforge.hardware import files, table
 from modelforge.profile import schema
 from modelforge.profile.described import description
 from modelforge.project_file import DockerTable, HostTable, ProjectFile, RuntimeTable, TimeoutsTable
 from modelforge.project_settings import ENVIRONMENT
-from modelforge.units import GIB
+from modelforge.units import GIB, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+PAGES = (*sorted((DOCS / "reference").glob("*.md")), DOCS / "explanation" / "policy.md")
 PART = re.compile(r"(<!-- generated: (?P<name>[\w. -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BASIC = {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
 
@@ -42,13 +44,16 @@ def filled(text: str) -> str:
 
 
 def generated(name: str) -> str:
-    """One part by its name: `commands`, `environment`, `hardware names`, `foreign`, or a table's class."""
+    """One part by its name: that of a function below, or of a table's class."""
     parts: Mapping[str, Callable[[], str]] = {
         "commands": commands,
         "common flags": lambda: flags_table(common_flags()),
         "environment": environment,
         "hardware names": hardware_names,
         "foreign": foreign,
+        "quants": quant_table,
+        "figures": figures,
+        "speed": speeds,
     }
     return parts[name]() if name in parts else keys_table(TABLES[name])
 
@@ -235,6 +240,45 @@ def hardware_names() -> str:
     return markdown(("name", "backend", "GiB", "GB/s"), rows)
 
 
+def quant_table() -> str:
+    """The quants, best first, the native ones last."""
+    taken = quants.default_names()
+    rows = []
+    for one in sorted(quants.TABLE, key=lambda one: (one.native_only, one.loss)):
+        rare = one.full or one.native_only
+        beaten = None if rare else quants.dominated_by(one.name, taken)
+        no = "if listed" if rare else f"beaten by {beaten}" if beaten else "below the floor"
+        default = "yes" if one.name in taken else no
+        loss = "–" if one.native_only else f"{one.loss:g}"
+        rows.append((f"`{one.name}`", f"{one.bits:.2f}", loss, default, one.use))
+    return markdown(("quant", "bits", "loss", "by default", "for"), rows)
+
+
+def figures() -> str:
+    """The numbers that decide."""
+    native = ", ".join(f"{name}: {', '.join(sorted(of))}" for name, of in policy.NATIVE.items())
+    rows = [
+        ("floor", quants.FLOOR, "`quants`"),
+        ("trained in a quant", native, "`quants`"),
+        ("kept free on each device", size_text(settings.DEFAULT_HEADROOM), "`headroom`"),
+        ("must be left of the budget", f"{size_text(fit.BAND)}, or 1/{fit.BAND_SHARE} of it", "–"),
+        ("`num_ctx` where none is set", str(settings.DEFAULT_CONTEXT), "`num_ctx`"),
+        ("one of several GPUs is enough up to", f"{memory.SINGLE_GPU_PERCENT} % of it", "–"),
+        ("warned of as slow", f"below {resolve.SLOW:g} tok/s", "`min_tokens_per_second`"),
+        ("shortest context that is advised", str(advice.LEAST_CONTEXT), "–"),
+    ]
+    return markdown(("what", "figure", "overruled by"), rows)
+
+
+def speeds() -> str:
+    """What each backend reaches."""
+    rows = [
+        (f"`{name}`", f"{reached:g}", f"{speed.SECONDS_PER_LAYER[name] * 1e6:.0f} µs")
+        for name, reached in speed.REACHED.items()
+    ]
+    return markdown(("backend", "reached", "start of a layer"), rows)
+
+
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
@@ -243,12 +287,12 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def main() -> int:
     """Writes every page whose generated parts are stale, and names it."""
-    for page in sorted(REFERENCE.glob("*.md")):
+    for page in PAGES:
         text = page.read_text(encoding="utf-8")
         fresh = filled(text)
         if fresh != text:
             page.write_text(fresh, encoding="utf-8")
-            sys.stdout.write(f"{page.relative_to(REFERENCE.parent.parent)}\n")
+            sys.stdout.write(f"{page.relative_to(DOCS.parent)}\n")
     return 0
 
 

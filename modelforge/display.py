@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 # Written out, these would move the cursor, turn the line round or break it.
 _UNSAFE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -28,8 +29,11 @@ def _escaped(char: str) -> str:
 
 def columns(text: str) -> int:
     """How many columns of a terminal the text takes."""
-    if text.isascii():
-        return len(text)
+    return len(text) if text.isascii() else _columns(text)
+
+
+@lru_cache(maxsize=4096)
+def _columns(text: str) -> int:
     return sum(_columns_of(char) for char in text)
 
 

@@ -32,7 +32,7 @@ _REST = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Identity:
+class Identity:
     """What tells that a file is still the same. `ctime` also moves when a tool puts the old `mtime` back."""
 
     path: str
@@ -41,6 +41,10 @@ class _Identity:
     size: int
     mtime: int
     ctime: int
+
+    def rested(self, now: int) -> bool:
+        """Whether the file had been at rest at `now` (nanoseconds since 1970) for long enough to be remembered."""
+        return now - max(self.mtime, self.ctime) > _REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Hashes:
     def known(self, path: Path) -> str | None:
         """`sha256:<hex>` of a file if that can be told without reading it."""
         try:
-            return self._recall(_identity(path))
+            return self._recall(identity_of(path))
         except OSError:
             return None
 
@@ -71,54 +75,62 @@ class Hashes:
             BaseProblem: it cannot be read, or changed meanwhile.
         """
         try:
-            identity = _identity(path)
+            identity = identity_of(path)
             found = self._recall(identity)
             if found is None:
                 began = self.now()
                 found = _hash(path, on_bytes)
-                if _identity(path) != identity:
+                if identity_of(path) != identity:
                     raise _problem(
                         path, "changed while it was read", "wait until its download or copy is done"
                     )
-                if began - max(identity.mtime, identity.ctime) > _REST:
-                    self._remember(identity, found)
+                if identity.rested(began):
+                    keep(self.folder, identity, digest=found)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise _problem(path, f"cannot be read: {reason}", "check its path and permissions") from None
         return found
 
-    def _entry(self, identity: _Identity) -> Path:
-        name = hashlib.sha256(os.fsencode(identity.path)).hexdigest()[:32]
-        return self.folder / f"{name}.json"
-
-    def _recall(self, identity: _Identity) -> str | None:
-        try:
-            entry = json.loads(self._entry(identity).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return None
-        if not isinstance(entry, dict) or entry.get("file") != asdict(identity):
-            return None
-        digest = entry.get("digest")
+    def _recall(self, identity: Identity) -> str | None:
+        digest = kept(self.folder, identity, "digest")
         return digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else None
 
-    def _remember(self, identity: _Identity, digest: str) -> None:
-        """Writes the entry beside its place and moves it there, so that nobody reads half of it."""
-        text = json.dumps({"file": asdict(identity), "digest": digest})
-        with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    file.write(text)
-                Path(name).replace(self._entry(identity))
-            except OSError:
-                Path(name).unlink(missing_ok=True)
+
+def kept(folder: Path, identity: Identity, key: str) -> object:
+    """What was kept about a file under a key, for as long as it stays the same; None if nothing was."""
+    try:
+        entry = json.loads(_entry(folder, identity).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or entry.get("file") != asdict(identity):
+        return None
+    return entry.get(key)
 
 
-def _identity(path: Path) -> _Identity:
+def keep(folder: Path, identity: Identity, **values: object) -> None:
+    """Keeps what JSON can hold. Writes beside its place and moves it there, so that nobody reads half of it."""
+    text = json.dumps({"file": asdict(identity), **values})
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(text)
+            Path(name).replace(_entry(folder, identity))
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+
+
+def _entry(folder: Path, identity: Identity) -> Path:
+    name = hashlib.sha256(os.fsencode(identity.path)).hexdigest()[:32]
+    return folder / f"{name}.json"
+
+
+def identity_of(path: Path) -> Identity:
+    """What a file is now; links are followed. Raises OSError."""
     real = path.resolve(strict=True)
     status = real.stat()
-    return _Identity(
+    return Identity(
         path=str(real),
         device=status.st_dev,
         inode=status.st_ino,

@@ -6,7 +6,7 @@ This is the Python API: everything that the command line does, it does through h
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.bases.served import served_candidates
@@ -15,6 +15,7 @@ from modelforge.errors import BaseProblem, DoesNotFit
 from modelforge.events import Step
 from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
+from modelforge.longest import resolve_longest
 from modelforge.names import canonical
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
@@ -32,11 +33,22 @@ if TYPE_CHECKING:
 
 
 def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-    """All candidates of a profile's base. A base on a runtime is asked for there."""
+    """All candidates of a profile's base, for a command that only looks found once. A runtime's are asked for there."""
+    if not work.site.look:
+        return _candidates(work, target)
+    key = (target.profile.base, target.profile.root)
+    if key not in work.found:
+        work.found[key] = _candidates(work, target)
+    return work.found[key]
+
+
+def _candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
     site, profile = work.site, target.profile
     model = profile.base.model
     if is_local(model, profile.root):
-        return local_candidates(profile.base, root=profile.root, hashes=site.hashes)
+        return local_candidates(
+            profile.base, root=profile.root, hashes=site.hashes, headers=site.cache / "headers"
+        )
     if is_registry(model):
         raise BaseProblem(
             f"'{model}' is in a registry, and bases from registries are not supported yet",
@@ -47,15 +59,20 @@ def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
     return served_candidates(profile.base, runtime.served(model), there=there)
 
 
-def plan(work: Work, target: Target, *, use_free: bool = False) -> Plan:
-    """The decision for one target. It may be that nothing fits: see `Plan.decision`."""
-    found = resolve(
-        target.profile,
-        target.hardware,
-        candidates(work, target),
-        variant=f"{target.profile.model_name}:{target.tag}",
-        use_free=use_free,
-    )
+def plan(
+    work: Work, target: Target, *, use_free: bool = False, context: int | Literal["max"] | None = None
+) -> Plan:
+    """The decision for one target. It may be that nothing fits: see `Plan.decision`.
+
+    `context` stands for the profile's `num_ctx`; "max" is the longest with which the pick still fits.
+    """
+    there, variant = candidates(work, target), f"{target.profile.model_name}:{target.tag}"
+    if context == "max":
+        found = resolve_longest(target.profile, target.hardware, there, variant=variant, use_free=use_free)
+    else:
+        found = resolve(
+            target.profile, target.hardware, there, variant=variant, use_free=use_free, context=context
+        )
     return replace(found, warnings=(*target.notes, *found.warnings)) if target.notes else found
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from modelforge import quants
+from modelforge.bases.headers import has_token
+from modelforge.same import Same
 from modelforge.settings import profile_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from modelforge.bases import Candidate
     from modelforge.errors import ProfileProblem
@@ -18,16 +22,26 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"(\d+(?:\.\d+)?)([bm])")
 NATIVE = {"MXFP4": frozenset({"gpt-oss", "gptoss"})}
 """Architectures that were trained in a quant, so that it is their best."""
+QAT = "Q4_0"
+"""What quantization-aware training is for: files that are named `qat` were trained to be stored so."""
+QAT_LOSS = quants.loss("Q4_K_M", 0.0) - 1e-6
+"""A QAT file ranks just above Q4_K_M: nobody has measured both against one reference."""
 
 
-def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> list[Candidate]:
+def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates, best first: the ladder of sizes, then the quant's loss, then the name.
 
     The ladder is the profile's `sizes`; without it, more parameters are better.
     """
-    ladder = [size.casefold() for size in profile.base.sizes or ()]
+    return _by_quality(profile.base.sizes, Same(*candidates))
+
+
+@lru_cache(maxsize=128)
+def _by_quality(sizes: Sequence[str] | None, key: Same[Candidate]) -> tuple[Candidate, ...]:
+    """Kept for the other hardware and settings that the same candidates are planned for."""
+    ladder = [size.casefold() for size in sizes or ()]
     largest: dict[str, float] = {}
-    for candidate in candidates:
+    for candidate in key.all:
         label = _label(candidate)
         largest[label] = max(largest.get(label, 0.0), _parameters(candidate))
 
@@ -36,10 +50,10 @@ def by_quality(profile: Profile, candidates: Sequence[Candidate]) -> list[Candid
         step = ladder.index(label) if label in ladder else len(ladder)
         return (float(step) if ladder else -largest[label], _loss(candidate), candidate.ref)
 
-    return sorted(candidates, key=rank)
+    return tuple(sorted(key.all, key=rank))
 
 
-def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> dict[str, str]:
+def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> Mapping[str, str]:
     """For the refs that are not considered, the reason.
 
     What the profile lists is always considered, and so is a candidate that is alone. Else: of each size,
@@ -51,11 +65,22 @@ def why_dropped(profile: Profile, candidates: Sequence[Candidate]) -> dict[str, 
     """
     if len(candidates) == 1:
         return {}
-    reasons = {candidate.ref: _not_listed(profile, candidate) for candidate in candidates}
-    listed = [candidate for candidate in candidates if not reasons[candidate.ref]]
-    if not listed:
+    reasons = _reasons(profile.base.sizes, profile.base.quants, Same(*candidates))
+    if reasons is None:
         raise _nothing_listed(profile, candidates)
-    if not profile.base.quants and len(listed) > 1:
+    return reasons
+
+
+@lru_cache(maxsize=128)
+def _reasons(
+    sizes: Sequence[str] | None, listed_quants: Sequence[str] | None, key: Same[Candidate]
+) -> Mapping[str, str] | None:
+    """Reasons by ref; None where the lists match nothing."""
+    reasons = {candidate.ref: _not_listed(sizes, listed_quants, candidate) for candidate in key.all}
+    listed = [candidate for candidate in key.all if not reasons[candidate.ref]]
+    if not listed:
+        return None
+    if not listed_quants and len(listed) > 1:
         for candidate in listed:
             same = [other for other in listed if _label(other) == _label(candidate)]
             reasons[candidate.ref] = _beaten(candidate, same) or _below(candidate, listed)
@@ -67,7 +92,7 @@ def lone_warning(profile: Profile, candidates: Sequence[Candidate]) -> str | Non
     if len(candidates) != 1:
         return None
     only = candidates[0]
-    reason = _not_listed(profile, only)
+    reason = _not_listed(profile.base.sizes, profile.base.quants, only)
     if reason:
         return f"{reason}; considered because it is the only candidate"
     if not profile.base.quants and not _at_floor(only):
@@ -75,6 +100,31 @@ def lone_warning(profile: Profile, candidates: Sequence[Candidate]) -> str | Non
             f"{only.quant} is below the floor ({quants.FLOOR}); considered because it is the only candidate"
         )
     return None
+
+
+def same_size(one: Candidate, other: Candidate) -> bool:
+    """Whether two candidates are of one size."""
+    return _label(one) == _label(other)
+
+
+def listing(profile: Profile, candidates: Sequence[Candidate], wanted: Candidate) -> str:
+    """The one entry in the profile's lists with which a candidate would be considered: `"Q3_K_M" in quants`; or "".
+
+    Where there is no list yet, it would hold what is considered now, and that entry.
+    """
+    dropped = why_dropped(profile, candidates)
+    now = [candidate for candidate in candidates if candidate.ref not in dropped]
+    used = [candidate.quant for candidate in now]
+    tries: list[tuple[str, dict[str, tuple[str, ...]]]] = [
+        (f'"{wanted.quant}" in quants', {"quants": (*(profile.base.quants or used), wanted.quant)})
+    ]
+    if profile.base.sizes and wanted.size:
+        tries.append((f'"{wanted.size}" in sizes', {"sizes": (*profile.base.sizes, wanted.size)}))
+    for words, lists in tries:
+        changed = replace(profile, base=profile.base.model_copy(update=lists))
+        if wanted.ref not in why_dropped(changed, candidates):
+            return words
+    return ""
 
 
 def _nothing_listed(profile: Profile, candidates: Sequence[Candidate]) -> ProfileProblem:
@@ -85,25 +135,31 @@ def _nothing_listed(profile: Profile, candidates: Sequence[Candidate]) -> Profil
     return profile_problem(profile, key, message, hint=f"the base has: {there}")
 
 
-def _not_listed(profile: Profile, candidate: Candidate) -> str:
-    base = profile.base
-    if base.sizes and _label(candidate) not in {size.casefold() for size in base.sizes}:
+def _not_listed(
+    sizes: Sequence[str] | None, listed_quants: Sequence[str] | None, candidate: Candidate
+) -> str:
+    if sizes and _label(candidate) not in {size.casefold() for size in sizes}:
         return f"not listed: size {candidate.size} is not in sizes"
-    allowed = {_spelled(quant) for quant in base.quants or ()}
-    if base.quants and _spelled(candidate.quant) not in allowed:
+    if listed_quants and _spelled(candidate.quant) not in map(_spelled, listed_quants):
         return f"not listed: {candidate.quant} is not in quants"
     return ""
 
 
 def _beaten(candidate: Candidate, same_size: Sequence[Candidate]) -> str:
     quant = quants.get(candidate.quant)
-    if quant is None or candidate.shape.architecture in NATIVE.get(quant.name, ()):
+    if quant is None or _native(candidate):
         return ""
-    usual = [other for other in same_size if _usual(other)]
-    if (quant.full or quant.native_only) and usual:
+    if (quant.full or quant.native_only) and any(map(_usual, same_size)):
         return f"not listed: {quant.name} is considered only if listed in quants, or alone"
-    better = quants.dominated_by(quant.name, [other.quant for other in same_size])
-    return f"dominated: {better} is no larger and better" if better else ""
+    better = [other for other in same_size if _beats(other, candidate)]
+    return f"dominated: {min(better, key=_loss).quant} is no larger and better" if better else ""
+
+
+def _beats(one: Candidate, other: Candidate) -> bool:
+    """Whether a file is no larger than another one of its size, by their real bytes, and better."""
+    if one.shape.weights.file > other.shape.weights.file:
+        return False
+    return _loss(one) < _loss(other) if _native(one) else quants.beats(one.quant, other.quant)
 
 
 def _below(candidate: Candidate, others: Sequence[Candidate]) -> str:
@@ -112,20 +168,26 @@ def _below(candidate: Candidate, others: Sequence[Candidate]) -> str:
     return f"below the floor: {candidate.quant} is under {quants.FLOOR}; list it in quants to allow it"
 
 
+def _native(candidate: Candidate) -> bool:
+    """Whether a model was trained to be stored in its quant."""
+    if candidate.quant == QAT:
+        return has_token(candidate.ref, "qat")
+    return candidate.shape.architecture in NATIVE.get(candidate.quant, ())
+
+
 def _at_floor(candidate: Candidate) -> bool:
-    native = candidate.shape.architecture in NATIVE.get(candidate.quant, ())
-    return native or not quants.below_floor(candidate.quant, candidate.shape.bits)
+    return _native(candidate) or not quants.below_floor(candidate.quant, candidate.shape.bits)
 
 
 def _usual(candidate: Candidate) -> bool:
     quant = quants.get(candidate.quant)
     rare = quant is not None and (quant.full or quant.native_only)
-    return not rare and _at_floor(candidate)
+    return _native(candidate) or (not rare and _at_floor(candidate))
 
 
 def _loss(candidate: Candidate) -> float:
-    if candidate.shape.architecture in NATIVE.get(candidate.quant, ()):
-        return 0.0
+    if _native(candidate):
+        return QAT_LOSS if candidate.quant == QAT else 0.0
     return quants.loss(candidate.quant, candidate.shape.bits)
 
 

@@ -9,7 +9,7 @@ loss itself shrinks with a model's size. File types are llama.cpp's `llama_ftype
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_BY_NAME, key=lambda name: (_BY_NAME[name].loss, name)))
 
 
+@lru_cache(maxsize=1024)
 def get(name: str) -> Quant | None:
     """The table's line for a name in any case, or None."""
     spelled = canonical(name)
@@ -150,6 +151,12 @@ def dominated_by(name: str, others: Collection[str]) -> str | None:
         return None
     beats = [other for other in map(get, others) if other is not None and _beats(other, known)]
     return min(beats, key=lambda quant: quant.loss).name if beats else None
+
+
+def beats(name: str, other: str) -> bool:
+    """Whether a quant is no larger and better than another one; never where either is not in the table."""
+    one, two = get(name), get(other)
+    return one is not None and two is not None and _beats(one, two)
 
 
 def _beats(one: Quant, other: Quant) -> bool:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from modelforge.errors import DoesNotFit, TemplateProblem
 from modelforge.modelfile import Modelfile, format_modelfile, losses
 from modelforge.settings import place_of
-from modelforge.template import Loader, run_template
 from modelforge.variables import parameters_of, path_text, variables_of
 from modelforge.written import Written
 
@@ -80,6 +79,8 @@ def render(profile: Profile, plan: Plan, *, templates: Sequence[Path]) -> Render
         raise DoesNotFit(f"nothing to render: no candidate fits {plan.hardware.name}")
     base = plan.picked.candidate
     variables = variables_of(profile, plan, base)
+    from modelforge.template import Loader, run_template  # noqa: PLC0415 (Jinja, only where something is rendered)
+
     loader = Loader(templates, profile.root)
     try:
         text = run_template(

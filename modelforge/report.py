@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modelforge.profile import Profile
     from modelforge.render import Rendered
     from modelforge.reported import Built, Changed, Container, Written
-    from modelforge.resolve import Assessed, Plan
+    from modelforge.resolve import Assessed, NextBetter, Plan
     from modelforge.runtimes import ChatReply, Entry
 
 Document: TypeAlias = "dict[str, Any]"
@@ -87,19 +87,24 @@ def candidate_dict(assessed: Assessed) -> Document:
 
 def plan_dict(plan: Plan) -> Document:
     """One plan."""
-    better = plan.next_better
     return {
         "profile": plan.profile,
         "hardware": plan.hardware.name,
         "variant": plan.variant,
         "engine": plan.settings.engine,
         "decision": plan.decision,
+        "num_ctx_from": plan.num_ctx_from,
         "settings": asdict(plan.settings),
         "picked": candidate_dict(plan.picked) if plan.picked else None,
         "candidates": [candidate_dict(assessed) for assessed in plan.candidates],
-        "next_better": {**asdict(better), "would_fit_with": list(better.would_fit_with)} if better else None,
+        "next_better": _next_dict(plan.next_better),
+        "next_size": _next_dict(plan.next_size),
         "warnings": list(plan.warnings),
     }
+
+
+def _next_dict(better: NextBetter | None) -> Document | None:
+    return {**asdict(better), "would_fit_with": list(better.would_fit_with)} if better else None
 
 
 def resolve_document(plans: Sequence[Plan], exit_code: int, errors: Sequence[ForgeError] = ()) -> Document:

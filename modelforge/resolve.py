@@ -5,20 +5,21 @@ Units are bytes, tokens, and tokens a second. The same input gives the same plan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from modelforge import policy
-from modelforge.advice import advice_for
-from modelforge.errors import BaseProblem
-from modelforge.memory import Footprint, footprint, offloaded
+from modelforge.advice import Wish, advice_for
+from modelforge.errors import BaseProblem, UsageProblem
+from modelforge.fit import band_of, fit_of, fit_reason, placed_on
+from modelforge.memory import Footprint, offloaded
 from modelforge.settings import RunSettings, profile_problem, run_settings
 from modelforge.speed import tokens_per_second
-from modelforge.units import MIB, size_text
+from modelforge.units import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from modelforge.bases import Candidate
     from modelforge.hardware import Hardware
@@ -28,10 +29,10 @@ __all__ = ["Assessed", "Bytes", "Need", "NextBetter", "Plan", "RunSettings", "re
 
 Verdict: TypeAlias = Literal["picked", "fits", "tight", "too-big", "dropped"]
 Decision: TypeAlias = Literal["fits", "tight", "offload", "too-big"]
+Origin: TypeAlias = Literal["profile", "default", "given", "longest"]
 
-BAND = 64 * MIB
-BAND_SHARE = 32
-"""A candidate must leave 64 MiB of the budget, or a 32nd of it where that is less: so far the estimate may be off."""
+SLOW = 3.0
+"""Tokens a second below which a pick is warned of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,9 @@ class Plan:
     """The decision for one profile on one hardware. `variant` is the model's full name, `NAME:TAG`.
 
     `candidates` are in the order of preference, best first, dropped ones last. `picked` is None where nothing fits.
+    `next_size` is the nearest candidate of a better size where `next_better` is only another quant.
+    `num_ctx_from` tells whose the context is: the profile's, the default, one that was given for this plan, or the
+    longest that fits.
     """
 
     profile: str
@@ -97,15 +101,23 @@ class Plan:
     candidates: tuple[Assessed, ...]
     next_better: NextBetter | None
     warnings: tuple[str, ...]
+    num_ctx_from: Origin = "profile"
+    next_size: NextBetter | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Case:
-    """One question while it is worked on: `hardware` has the memory that counts, `profile` its overrides."""
+    """One question while it is worked on: `hardware` has the memory that counts, `profile` its overrides.
+
+    `dropped` has the reasons of the candidates that the policy does not consider, `places` where each one lies.
+    """
 
     profile: Profile
     hardware: Hardware
     settings: RunSettings
+    candidates: Sequence[Candidate]
+    dropped: Mapping[str, str]
+    places: dict[str, Footprint] = field(default_factory=dict)
 
 
 def resolve(
@@ -115,24 +127,30 @@ def resolve(
     *,
     variant: str,
     use_free: bool = False,
+    context: int | None = None,
 ) -> Plan:
     """The plan for a profile on a device set: the first candidate, by preference, that fits whole.
 
-    A profile's overrides for that hardware apply. `use_free` plans on the memory that is free now.
+    A profile's overrides for that hardware apply. `use_free` plans on the memory that is free now; `context`
+    is a `num_ctx` that stands for the profile's.
 
     Raises:
         BaseProblem: there are no candidates.
         ProfileProblem: `num_ctx` is above what every candidate was trained for, or the lists of sizes and
             quants match nothing.
-        UsageProblem: the hardware says neither devices nor system memory.
+        UsageProblem: the hardware says neither devices nor system memory, or `context` is above what every
+            candidate was trained for.
     """
     profile = profile.on(hardware.name)
+    if context is not None:
+        profile = _with_context(profile, context)
     if not candidates:
         raise BaseProblem(f"the base '{profile.base.model}' has no candidates")
     dropped = policy.why_dropped(profile, candidates)
     considered = [candidate for candidate in candidates if candidate.ref not in dropped]
-    settings = _settings(profile, considered)
-    case = _Case(profile=profile, hardware=_free(hardware) if use_free else hardware, settings=settings)
+    settings = _settings(profile, considered, given=context)
+    counted = _free(hardware) if use_free else hardware
+    case = _Case(profile=profile, hardware=counted, settings=settings, candidates=candidates, dropped=dropped)
     assessed = [_assessed(case, one, dropped.get(one.ref)) for one in policy.by_quality(profile, candidates)]
     ordered = _ordered(settings.prefer, assessed)
     picked = next((one for one in ordered if one.verdict == "fits"), None)
@@ -148,19 +166,31 @@ def resolve(
         picked=taken,
         candidates=final,
         next_better=_next_better(case, final, taken),
-        warnings=_warnings(case, hardware, candidates, taken or final[0]),
+        next_size=_next_size(case, final, taken),
+        warnings=_warnings(case, hardware, taken or final[0]),
+        num_ctx_from="given" if context else "default" if settings.num_ctx_is_default else "profile",
     )
 
 
-def _settings(profile: Profile, considered: Sequence[Candidate]) -> RunSettings:
+def _with_context(profile: Profile, num_ctx: int) -> Profile:
+    parameters = profile.parameters.model_copy(update={"num_ctx": num_ctx})
+    return replace(profile, parameters=parameters)
+
+
+def _settings(profile: Profile, considered: Sequence[Candidate], *, given: int | None) -> RunSettings:
     contexts = [candidate.shape.training_context for candidate in considered]
-    asked = profile.parameters.num_ctx
-    if asked is not None and asked > max(contexts):
+    asked, model, most = profile.parameters.num_ctx, profile.base.model, max(contexts)
+    if given is not None and given > most:
+        raise UsageProblem(
+            f"a context of {given} tokens was asked for, but '{model}' was trained for {most}",
+            hint=f"ask for at most {most}, or for 'max'",
+        )
+    if asked is not None and asked > most:
         raise profile_problem(
             profile,
             "parameters.num_ctx",
-            f"num_ctx is {asked}, but '{profile.base.model}' was trained for {max(contexts)} tokens",
-            hint=f"set num_ctx to at most {max(contexts)}",
+            f"num_ctx is {asked}, but '{model}' was trained for {most} tokens",
+            hint=f"set num_ctx to at most {most}",
         )
     return run_settings(profile, min(contexts))
 
@@ -176,12 +206,11 @@ def _free(hardware: Hardware) -> Hardware:
 
 
 def _assessed(case: _Case, candidate: Candidate, dropped: str | None) -> Assessed:
-    shape = candidate.shape
-    placed = footprint(shape, case.settings, case.hardware, projector=candidate.projector_bytes)
-    speed = tokens_per_second(shape, case.settings, case.hardware, placed=placed)
+    placed = case.places[candidate.ref] = placed_on(candidate, case.settings, case.hardware)
+    speed = tokens_per_second(candidate.shape, case.settings, case.hardware, placed=placed)
     reason = dropped or _too_long(case, candidate) or _too_slow(case, speed)
-    verdict: Verdict = "dropped" if reason else _fit(placed)
-    return _record(candidate, placed, speed, verdict, reason or _fit_reason(placed, verdict))
+    verdict: Verdict = "dropped" if reason else fit_of(placed)
+    return _record(candidate, placed, speed, verdict, reason or fit_reason(placed, verdict))
 
 
 def _record(
@@ -207,28 +236,6 @@ def _record(
         reason=reason,
         tokens_per_second=speed,
     )
-
-
-def _band(budget: int) -> int:
-    return max(min(BAND, budget // BAND_SHARE), 0)
-
-
-def _fit(placed: Footprint) -> Verdict:
-    if placed.slack < 0:
-        return "too-big"
-    roomy = all(share.budget - share.needs >= _band(share.budget) for share in placed.shares)
-    return "fits" if roomy else "tight"
-
-
-def _fit_reason(placed: Footprint, verdict: Verdict) -> str:
-    tightest = min(placed.shares, key=lambda share: share.budget - share.needs)
-    left = tightest.budget - tightest.needs
-    where = f" on {tightest.name}" if len(placed.shares) > 1 else ""
-    if verdict == "too-big":
-        return f"too big: lacks {size_text(-left)}{where}"
-    if verdict == "tight":
-        return f"too tight: leaves {size_text(left)}{where}, less than the estimate may be off"
-    return "fits"
 
 
 def _too_long(case: _Case, candidate: Candidate) -> str:
@@ -271,7 +278,7 @@ def _split(case: _Case, ordered: Sequence[Assessed]) -> Assessed | None:
         if one.verdict == "dropped":
             continue
         shape = one.candidate.shape
-        band = max(_band(need.budget) for need in one.devices)
+        band = max(band_of(need.budget) for need in one.devices)
         placed = offloaded(
             shape, case.settings, case.hardware, projector=one.candidate.projector_bytes, band=band
         )
@@ -279,6 +286,7 @@ def _split(case: _Case, ordered: Sequence[Assessed]) -> Assessed | None:
             continue
         speed = tokens_per_second(shape, case.settings, case.hardware, placed=placed)
         if not _too_slow(case, speed):
+            case.places[one.candidate.ref] = placed
             reason = f"picked: {placed.on_device} of {placed.layers} layers fit, the rest stay on the CPU"
             return _record(one.candidate, placed, speed, "picked", reason)
     return None
@@ -294,45 +302,84 @@ def _decision(picked: Assessed | None, split: Assessed | None, ordered: Sequence
 
 def _next_better(case: _Case, ordered: Sequence[Assessed], taken: Assessed | None) -> NextBetter | None:
     """What stands just before the pick in the order of preference; with no pick, the smallest candidate."""
+    if taken is not None:
+        before = _before(ordered, taken)
+        return _missed(case, before[-1], taken) if before else None
     considered = [one for one in ordered if one.verdict != "dropped"]
-    if taken is None:
-        missed = min(considered or ordered, key=lambda one: one.bytes.total)
-    else:
-        before = considered[: considered.index(taken)]
-        if not before:
-            return None
-        missed = before[-1]
-    band = max(_band(need.budget) for need in missed.devices)
+    return _missed(case, min(considered or ordered, key=lambda one: one.bytes.total), taken)
+
+
+def _next_size(case: _Case, ordered: Sequence[Assessed], taken: Assessed | None) -> NextBetter | None:
+    """Where the next better candidate is only another quant: the nearest one of a better size."""
+    if taken is None or case.settings.prefer != "quality":
+        return None
+    before = _before(ordered, taken)
+    larger = [one for one in before if not policy.same_size(one.candidate, taken.candidate)]
+    return _missed(case, larger[-1], taken) if larger and before[-1] is not larger[-1] else None
+
+
+def _before(ordered: Sequence[Assessed], taken: Assessed) -> list[Assessed]:
+    considered = [one for one in ordered if one.verdict != "dropped"]
+    return considered[: considered.index(taken)]
+
+
+def _missed(case: _Case, missed: Assessed, taken: Assessed | None) -> NextBetter:
+    band = max(band_of(need.budget) for need in missed.devices)
     return NextBetter(
         ref=missed.candidate.ref,
         lacks=max(band - missed.slack if missed.slack >= 0 else -missed.slack, 0),
-        would_fit_with=advice_for(
-            missed.candidate,
-            case.settings,
-            case.hardware,
-            fits=lambda placed: _fit(placed) == "fits",
-            band=band,
-            own_batch=case.profile.parameters.num_batch is not None,
-        )
-        if missed.verdict != "dropped"
-        else (),
+        would_fit_with=() if missed.verdict == "dropped" else _advice(case, missed, taken),
     )
 
 
-def _warnings(
-    case: _Case, hardware: Hardware, candidates: Sequence[Candidate], chosen: Assessed
-) -> tuple[str, ...]:
+def _advice(case: _Case, missed: Assessed, taken: Assessed | None) -> tuple[str, ...]:
+    """Changes with each of which the missed candidate fits; or, where there is a better change, another of its size."""
+    wish = Wish(
+        candidate=missed.candidate,
+        settings=case.settings,
+        hardware=case.hardware,
+        own_batch=case.profile.parameters.num_batch is not None,
+        # with a pick that lies whole on the device, offload is not looked at
+        offload=taken is None and not case.profile.resolve.allow_offload,
+        least_speed=case.profile.resolve.min_tokens_per_second,
+    )
+    return (*advice_for(wish), *_listing(case, missed, taken))
+
+
+def _listing(case: _Case, missed: Assessed, taken: Assessed | None) -> tuple[str, ...]:
+    """The quant or size that is there but not considered, and would be the pick if the profile listed it.
+
+    Only where the missed candidate is of another size than the pick, or nothing fits: within a size a smaller
+    quant is no better than what was picked.
+    """
+    if taken is not None and (
+        case.settings.prefer != "quality" or policy.same_size(missed.candidate, taken.candidate)
+    ):
+        return ()
+    for one in policy.by_quality(case.profile, case.candidates):
+        if one.ref not in case.dropped or (taken and not policy.same_size(one, missed.candidate)):
+            continue
+        long = one.shape.training_context < case.settings.num_ctx
+        placed = case.places[one.ref]
+        speed = tokens_per_second(one.shape, case.settings, case.hardware, placed=placed)
+        if long or fit_of(placed) != "fits" or _too_slow(case, speed):
+            continue
+        word = policy.listing(case.profile, case.candidates, one)
+        if word:
+            return (word,)
+    return ()
+
+
+def _warnings(case: _Case, hardware: Hardware, chosen: Assessed) -> tuple[str, ...]:
     profile, settings = case.profile, case.settings
-    placed = footprint(
-        chosen.candidate.shape, settings, case.hardware, projector=chosen.candidate.projector_bytes
-    )
+    placed = case.places[chosen.candidate.ref]
     found = list(hardware.warnings)
     if settings.num_ctx_is_default:
         limit = chosen.candidate.shape.training_context
         found.append(f"num_ctx is not set: {settings.num_ctx} is written (the model was trained for {limit})")
     if profile.parameters.num_gpu is not None:
         found.append("num_gpu is set: the server then loads without checking that the model fits")
-    lone = policy.lone_warning(profile, candidates)
+    lone = policy.lone_warning(profile, case.candidates)
     found += [lone] if lone else []
     if hardware.devices and hardware.system_memory is not None and placed.host > hardware.system_memory:
         found.append(f"{size_text(placed.host)} of system memory are needed beside the GPU; there is less")
@@ -342,9 +389,18 @@ def _warnings(
         for device in hardware.devices
         if not device.exact
     ]
-    if profile.resolve.min_tokens_per_second is not None and chosen.tokens_per_second is None:
-        found.append("min_tokens_per_second is not checked: a memory bandwidth is not known")
+    found += _about_speed(profile, chosen)
     return tuple(dict.fromkeys(found + _short_of_free(case, hardware, chosen)))
+
+
+def _about_speed(profile: Profile, chosen: Assessed) -> list[str]:
+    least, speed = profile.resolve.min_tokens_per_second, chosen.tokens_per_second
+    if least is not None and speed is None:
+        return ["min_tokens_per_second is not checked: a memory bandwidth is not known"]
+    if least is None and speed is not None and chosen.verdict == "picked" and _middle(speed) < SLOW:
+        told = f"about {_middle(speed):.1f} tok/s are expected"
+        return [f"{told}, slower than people read; min_tokens_per_second drops what is too slow"]
+    return []
 
 
 def _short_of_free(case: _Case, hardware: Hardware, chosen: Assessed) -> list[str]:

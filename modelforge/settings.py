@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from modelforge.errors import Problem, ProfileProblem
@@ -41,8 +42,13 @@ class RunSettings:
     @property
     def old_engine(self) -> bool:
         """Whether that Ollama still plans and runs by itself: before 0.30, which brought llama-server."""
-        major, minor = (int(part) for part in self.engine.split("."))
-        return (major, minor) < (0, 30)
+        return _is_old(self.engine)
+
+
+@lru_cache(maxsize=64)
+def _is_old(engine: str) -> bool:
+    major, minor = (int(part) for part in engine.split("."))
+    return (major, minor) < (0, 30)
 
 
 def run_settings(profile: Profile, training_context: int) -> RunSettings:

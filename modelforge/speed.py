@@ -45,7 +45,7 @@ def tokens_per_second(
     slow = (hardware.system_bandwidth or 0) * REACHED["cpu"]
     if not fast or (off and not slow):
         return None
-    read = shape.read_cost + _context_bytes(shape, settings, hardware)
+    read = shape.read_cost + _context_bytes(shape, settings, hardware, None if off else placed)
     seconds = read * (1 - off) / fast + (read * off / slow if off else 0.0)
     seconds /= EXPERTS_REACH if shape.experts else 1
     seconds += len(shape.layers) * SECONDS_PER_LAYER[hardware.backend]
@@ -67,8 +67,17 @@ def _bandwidth(hardware: Hardware, placed: Footprint | None) -> float:
     return (whole / taken if taken else min(rates.values())) * reached
 
 
-def _context_bytes(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> int:
-    """KV bytes read for a token, with `USED_CONTEXT` tokens of one request in the cache."""
+def _context_bytes(
+    shape: ModelShape, settings: RunSettings, hardware: Hardware, placed: Footprint | None
+) -> int:
+    """KV bytes read for a token, with `USED_CONTEXT` tokens of one request in the cache.
+
+    `placed` has the whole cache where all layers lie in one place; else it is worked out.
+    """
+    if placed is not None:
+        context = min(settings.num_ctx, shape.training_context or settings.num_ctx)
+        one = sum(share.kv for share in placed.shares) // settings.parallel
+        return one * min(USED_CONTEXT, context) // context
     buffers = buffers_of(shape, settings, hardware)
     full = buffers.kv(shape.groups, devices=False) // buffers.streams
     return full * min(USED_CONTEXT, buffers.cells) // buffers.cells

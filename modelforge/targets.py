@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,11 @@ from modelforge.serving import need_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from modelforge.bases import Candidate
     from modelforge.profile import Profile
+    from modelforge.profile.schema import Base
     from modelforge.runtimes import Need, Runtime
     from modelforge.runtimes.choose import Access
     from modelforge.site import Site
@@ -41,10 +44,15 @@ class Target:
 
 @dataclass(kw_only=True, slots=True)
 class Work:
-    """A site and the runtime that its command works on, which is opened when it is first needed."""
+    """A site and the runtime that its command works on, which is opened when it is first needed.
+
+    While a command only looks, `found` keeps the candidates of each base, and `named` each hardware by its name.
+    """
 
     site: Site
     access: Access
+    found: dict[tuple[Base, Path], tuple[Candidate, ...]] = field(default_factory=dict)
+    named: dict[str, Hardware] = field(default_factory=dict)
 
     def runtime(self, need: Need | None = None) -> Runtime:
         """The runtime, the same one each time; one that we start has what is needed."""
@@ -160,10 +168,13 @@ def _target(work: Work, profile: Profile, name: str) -> Target:
     site = work.site
     if name.casefold() == THIS:
         return _this(work, profile)
-    if name in profile.targets:
+    hardware = work.named.get(name)
+    if hardware is None and name in profile.targets:
         hardware = named_by_profile(site, profile, name)
-    else:
+    elif hardware is None:
         hardware = choose.by_name(name, folder=site.project.hardware, probe=site.probe)
+    if site.look:
+        work.named[name] = hardware
     return Target(profile=_on(work, profile, hardware), hardware=hardware, tag=hardware.name)
 
 

@@ -158,7 +158,7 @@ def test_flags_in_prose_exist() -> None:
 # -- generated tables --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.stem)
 def test_generated_parts_are_fresh(page: Path) -> None:
     text = text_of(page)
     with warnings.catch_warnings():
@@ -168,9 +168,17 @@ def test_generated_parts_are_fresh(page: Path) -> None:
 
 
 def test_everything_that_can_be_generated_is_somewhere() -> None:
-    whole = "".join(text_of(page) for page in REFERENCE.glob("*.md"))
+    whole = "".join(text_of(page) for page in generate.PAGES)
     shown = {match["name"] for match in generate.PART.finditer(whole)}
-    assert shown == {*generate.TABLES, "commands", "common flags", "environment", "hardware names", "foreign"}
+    assert shown == {
+        *generate.TABLES,
+        *("commands", "common flags", "environment", "hardware names", "foreign"),
+        *("quants", "figures", "speed"),
+    }
+
+
+def test_no_other_page_has_generated_parts() -> None:
+    assert {page for page in PAGES if generate.PART.search(text_of(page))} <= set(generate.PAGES)
 
 
 def test_a_stale_part_is_seen() -> None:

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
+from modelforge.hardware import table
 from modelforge.profile.load import load_profile, profile_names
 from modelforge.project import Project, find_project
+from modelforge.resolve import resolve
 from modelforge.serving import settings_of
+from tests import shapes
 from tests.documents import ROOT
+from tests.plans import candidate
 
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if (path / "modelforge.toml").exists())
 
@@ -60,3 +64,33 @@ def test_the_users_own_server_has_the_gpus_unless_they_are_taken_away() -> None:
 
 def test_the_volume_is_one_that_modelforge_may_have_made() -> None:
     assert compose("compose.yaml")["volumes"] == {"ollama": {"external": True}}
+
+
+HYBRID_FILES = tuple(
+    candidate(model, size, quant)
+    for model, size in ((shapes.QWEN25_14B, "14b"), (shapes.QWEN25_7B, "7b"), (shapes.QWEN25_3B, "3b"))
+    for quant in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")
+)
+
+
+def hybrid(name: str, device: str) -> str:
+    hardware = table.named(device)
+    assert hardware is not None
+    plan = resolve(load_profile(project("hybrid"), name), hardware, HYBRID_FILES, variant="v")
+    assert plan.picked is not None
+    return f"{plan.picked.candidate.size} {plan.picked.candidate.quant}"
+
+
+def test_deep_and_fast_differ_on_the_same_hardware() -> None:
+    deep, fast = (load_profile(project("hybrid"), name) for name in ("deep", "fast"))
+    assert profile_names(project("hybrid")) == ("deep", "fast")
+    assert (deep.base, deep.system, deep.smoke) == (fast.base, fast.system, fast.smoke)
+    for device in deep.targets:
+        assert hybrid("deep", device) != hybrid("fast", device), device
+
+
+def test_the_readme_of_deep_and_fast_tells_the_picks() -> None:
+    text = " ".join((ROOT / "examples" / "hybrid" / "README.md").read_text(encoding="utf-8").split())
+    deep, fast = (hybrid(name, "rtx-3060-12gb") for name in ("deep", "fast"))
+    assert f"`deep` takes {deep}, which" in text
+    assert f"`fast` {fast}." in text

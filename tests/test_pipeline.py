@@ -301,3 +301,24 @@ def test_after_a_kill_the_runtime_is_opened(engine: Place) -> None:
     )
     build(engine)
     assert (engine.opened, engine.looked) == (2, [])
+
+
+def test_a_command_that_only_looks_finds_candidates_and_hardware_once(here: Place) -> None:
+    looking, building = here.work(look=True), here.work()
+    first, second = (target_of(looking, name) for name in ("rtx-4090", "rtx-3060-12gb"))
+    assert pipeline.candidates(looking, first) is pipeline.candidates(looking, second)
+    assert target_of(looking, "rtx-4090").hardware is first.hardware
+    target = target_of(building, "rtx-4090")
+    assert pipeline.candidates(building, target) is not pipeline.candidates(building, target)
+    other = replace(first.profile, base=first.profile.base.model_copy(update={"quants": ("Q4_0",)}))
+    assert len(pipeline.candidates(looking, replace(first, profile=other))) == 1
+
+
+def test_a_plan_for_another_context_and_for_the_longest(here: Place) -> None:
+    work = here.work(look=True)
+    target = target_of(work, "rtx-4090")
+    given = pipeline.plan(work, target, context=256)
+    longest = pipeline.plan(work, target, context="max")
+    assert (given.settings.num_ctx, given.num_ctx_from) == (256, "given")
+    assert (longest.settings.num_ctx, longest.num_ctx_from) == (1024, "longest")
+    assert pipeline.plan(work, target).num_ctx_from == "profile"

@@ -13,9 +13,11 @@ from modelforge.modelfile import Loss
 from modelforge.resolve import Bytes, Need, NextBetter
 from modelforge.runtimes import Entry
 from modelforge.runtimes.docker.spec import Preview
+from modelforge.shape import shape_of
 from modelforge.smoke import SmokeReport
 from modelforge.units import GIB, MIB
 from modelforge.views import builds, changes, machines, plans, problems
+from tests import shapes
 from tests.fakes import some_rendered
 from tests.samples import a_build, a_result, an_entry, some_assessed, some_hardware, some_plan
 
@@ -31,7 +33,7 @@ PLAN = some_plan(BIG, PICK, SMALL, DROPPED, next_better=BETTER, warnings=("littl
 
 def test_resolve_tells_decision_reason_and_next_step() -> None:
     assert plans.resolve_lines([PLAN]) == [
-        "coder: num_ctx 16384, kv f16, 1 parallel, flash attention auto, engine 0.32, prefer quality",
+        "coder: num_ctx 16384, kv f16, 1 parallel, flash auto, prefer quality, engine 0.32",
         "",
         "rtx-3060-12gb   budget 11.0 GiB (12.0 − 1.0)",
         "   GiB         weights   kv  compute  total  slack  tok/s",
@@ -43,8 +45,16 @@ def test_resolve_tells_decision_reason_and_next_step() -> None:
     ]
 
 
+def test_the_next_size_has_a_line_of_its_own() -> None:
+    larger = replace(BETTER, would_fit_with=("num_ctx 2048",))
+    lines = plans.resolve_lines([replace(PLAN, next_better=None, next_size=larger)])
+    assert lines[-1] == "next size: 14b Q4_K_M lacks 0.8 GiB; it would fit with num_ctx 2048"
+
+
 def test_settings_are_told_again_only_where_they_change() -> None:
-    other = replace(PLAN, settings=replace(PLAN.settings, num_ctx=4096, num_ctx_is_default=True))
+    other = replace(
+        PLAN, settings=replace(PLAN.settings, num_ctx=4096, num_ctx_is_default=True), num_ctx_from="default"
+    )
     headings = [line for line in plans.resolve_lines([PLAN, PLAN, other]) if line.startswith("coder:")]
     assert len(headings) == 2
     assert headings[1].startswith("coder: num_ctx 4096 (default), ")
@@ -126,8 +136,10 @@ def test_small_models_are_told_in_mib() -> None:
 def test_two_candidates_of_one_name_are_told_apart() -> None:
     other = replace(SMALL, candidate=replace(PICK.candidate, ref="coder:7b-base-q8_0"))
     lines = plans.resolve_lines([some_plan(PICK, other)])
-    assert any(line.startswith(" ▸ coder:7b-instruct-q8_0 ") for line in lines)
-    assert any(line.startswith("   coder:7b-base-q8_0 ") for line in lines)
+    assert any(line.startswith(" ▸ 7b-instruct-q8_0 ") for line in lines)
+    assert any(line.startswith("   7b-base-q8_0 ") for line in lines)
+    told = plans.resolve_lines([some_plan(PICK, other)], verbose=1)
+    assert any(line.startswith("   coder:7b-base-q8_0 ") for line in told)
 
 
 def test_where_nothing_fits_the_error_teaches() -> None:
@@ -367,11 +379,71 @@ def test_list_shows_profiles_and_what_stands() -> None:
     assert machines.list_lines([], {}) == ["no profiles here; modelforge init makes one"]
 
 
-def test_explain_shows_where_each_setting_was_set() -> None:
-    assert plans.explain_lines(a_profile()) == [
-        "  parameters.num_ctx  16384     profiles/coder.toml:14",
-        "  vars.team           platform  profiles/_base.toml:2",
+def test_explain_shows_where_each_setting_was_set_and_what_is_left_to_the_planner() -> None:
+    assert plans.explain_lines(a_profile(), PLAN) == [
+        "settings of coder for rtx-3060-12gb:",
+        "  parameters.num_batch     512       default",
+        "  parameters.num_ctx       16384     profiles/coder.toml:14",
+        "  resolve.engine           0.32      default",
+        "  resolve.flash_attention  auto      default",
+        "  resolve.headroom         1.0 GiB   default",
+        "  resolve.kv_cache         f16       default",
+        "  resolve.parallel         1         default",
+        "  resolve.prefer           quality   default",
+        "  vars.team                platform  profiles/_base.toml:2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("whose", "source"), [("longest", "longest"), ("given", "--context"), ("default", "default")]
+)
+def test_explain_says_whose_a_context_is_that_the_profile_did_not_set(whose: Any, source: str) -> None:
+    lines = plans.explain_lines(a_profile(), replace(PLAN, num_ctx_from=whose))
+    assert any(line.split() == ["parameters.num_ctx", "16384", source] for line in lines)
+
+
+def test_a_longest_context_says_what_ends_it() -> None:
+    shape = shape_of(shapes.LLAMA_8B.header("Q8_0"))
+    rows = [replace(one, candidate=replace(one.candidate, shape=shape)) for one in (BIG, PICK)]
+    longest = some_plan(*rows, num_ctx_from="longest")
+    lines = plans.resolve_lines([longest])
+    assert lines[0].startswith("coder: num_ctx 16384 (longest), ")
+    assert lines[-1] == "longest: num_ctx 16384 is as much as fits with 7b Q8_0"
+    most = replace(longest, settings=replace(longest.settings, num_ctx=131072))
+    told = "longest: num_ctx 131072 is all that it was trained for with 7b Q8_0"
+    assert plans.resolve_lines([most])[-1] == told
+
+
+LONG = "hf.co/somebody/a-very-long-name-of-a-model-that-nobody-would-type-GGUF"
+
+
+def test_the_widest_rows_fit_100_columns_and_keep_what_tells_them_apart() -> None:
+    def long(one: Any, ref: str, **changes: Any) -> Any:
+        return replace(one, candidate=replace(one.candidate, ref=ref, size=None), **changes)
+
+    rows = [
+        long(BIG, f"{LONG}:UD-Q6_K_XL", reason="x" * 90),
+        long(PICK, f"{LONG}:UD-Q5_K_XL"),
+        long(SMALL, f"somewhere.else/{LONG}:UD-Q4_K_XL"),
+    ]
+    ways = (
+        "num_ctx 14336",
+        'kv_cache = "q8_0"',
+        "parallel = 1",
+        'flash_attention = "auto"',
+        "num_batch 512",
+        '"UD-Q3_K_XL" in quants',
+    )
+    plan = some_plan(*rows, next_better=replace(BETTER, ref=rows[0].candidate.ref, would_fit_with=ways))
+    lines = plans.resolve_lines([replace(plan, profile="p" * 60)])
+    assert max(map(len, lines)) <= 100
+    for tail in ("Q6_K_XL", "Q5_K_XL", "Q4_K_XL"):
+        assert any(tail in line for line in lines), tail
+    assert any(line.endswith("picked: best quality that fits") for line in lines)
+    told = " ".join(lines)
+    for way in ways:
+        assert way in told
+    assert LONG in " ".join(plans.resolve_lines([plan], verbose=1))  # -v cuts nothing
 
 
 def test_names_of_others_cannot_act_on_the_terminal() -> None:

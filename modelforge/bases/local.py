@@ -11,9 +11,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 from modelforge.bases import Candidate, LocalFile
+from modelforge.bases.headercache import kept_header
 from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
 from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
 from modelforge.gguf import read_header
+from modelforge.same import Same
 from modelforge.shape import shape_of
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
     from modelforge.profile.schema import Base
+    from modelforge.shape import ModelShape
 
 _GLOB = re.compile(r"[*?\[]")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
@@ -32,11 +35,12 @@ _ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """A file that the base matches: `ref` as Candidate has it."""
+    """A file that the base matches: `ref` as Candidate has it, `stamp` what tells that it is still the same."""
 
     ref: str
     path: Path
     header: Header
+    stamp: tuple[int, ...]
 
 
 def is_local(model: str, root: Path | None = None) -> bool:
@@ -61,7 +65,9 @@ def is_registry(model: str) -> bool:
     return "." in host or ":" in host or host == "localhost"
 
 
-def local_candidates(base: Base, *, root: Path, hashes: Hashes) -> tuple[Candidate, ...]:
+def local_candidates(
+    base: Base, *, root: Path, hashes: Hashes, headers: Path | None = None
+) -> tuple[Candidate, ...]:
     """The GGUF files that `base.model` matches and its other keys allow, in the order of their names.
 
     Args:
@@ -69,6 +75,7 @@ def local_candidates(base: Base, *, root: Path, hashes: Hashes) -> tuple[Candida
             `variant` and `sizes` are looked for in the names, `quants` in the headers.
         root: the project's folder; `base.model` is relative to it.
         hashes: for digests that are known already; nothing is hashed here.
+        headers: the folder where headers are kept from one run to the next, None for nowhere.
 
     Raises:
         UsageProblem: a file lies outside of the project.
@@ -82,7 +89,7 @@ def local_candidates(base: Base, *, root: Path, hashes: Hashes) -> tuple[Candida
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         hint = "check base.model and the permissions of its folders"
         raise BaseProblem(f"'{base.model}' cannot be looked for: {error}", hint=hint) from None
-    found = _models(_read(refs, root), base)
+    found = _models(_read(refs, root, headers), base)
     chosen = [one for one in found if _allowed(one, base, quants)]
     if not chosen:
         raise _none_allowed(base, found)
@@ -176,7 +183,7 @@ def _fixed_part(pattern: str, root: Path) -> tuple[Path, str | None]:
     return folder, None
 
 
-def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
+def _read(refs: tuple[str, ...], root: Path, headers: Path | None) -> tuple[_Found, ...]:
     """All headers, or all that is wrong with them at once."""
     found: list[_Found] = []
     problems: list[Problem] = []
@@ -186,9 +193,9 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
             problems.append(Problem(message=odd, kind=BaseProblem.kind, file=_ref(ref), hint=_ODD_HINT))
             continue
         try:
-            found.append(
-                _Found(ref=_ref(ref), path=root.absolute() / ref, header=_header(root / ref, _ref(ref)))
-            )
+            path, stamp = root.absolute() / ref, _stamp(root / ref)
+            header = _read_once(path, _ref(ref), stamp, headers)
+            found.append(_Found(ref=_ref(ref), path=path, header=header, stamp=stamp))
         except BaseProblem as error:
             problems += error.problems
     if problems:
@@ -196,18 +203,24 @@ def _read(refs: tuple[str, ...], root: Path) -> tuple[_Found, ...]:
     return tuple(found)
 
 
-def _header(path: Path, shown: str) -> Header:
-    """The header, read once however many targets a command plans for, as long as the file stays the same."""
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells that a file is still the same; empty where it cannot be looked at."""
     try:
         now = path.stat()
     except OSError:
-        return read_header(path, shown)  # which has the words for it
-    return _read_once(path, shown, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
+        return ()
+    return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 @lru_cache(maxsize=128)
-def _read_once(path: Path, shown: str, _stamp: tuple[int, ...]) -> Header:
-    return read_header(path, shown)
+def _read_once(path: Path, shown: str, _stamp: tuple[int, ...], headers: Path | None) -> Header:
+    """The header, read once however many targets a command plans for, as long as the file stays the same."""
+    return kept_header(path, shown, headers) if headers else read_header(path, shown)
+
+
+@lru_cache(maxsize=128)
+def _shape_once(_path: Path, _stamp: tuple[int, ...], header: Same[Header]) -> ModelShape:
+    return shape_of(header.all[0])
 
 
 def _no_file(path: Path) -> str:
@@ -265,7 +278,7 @@ def _none_allowed(base: Base, found: tuple[_Found, ...]) -> BaseProblem:
 
 def _candidate(one: _Found, base: Base, hashes: Hashes) -> Candidate:
     try:
-        shape = shape_of(one.header)
+        shape = _shape_once(one.path, one.stamp, Same(one.header))
     except ForgeError as error:
         problems = [
             Problem(message=p.message, kind=p.kind, file=one.ref, hint=p.hint) for p in error.problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -17,6 +17,9 @@ from modelforge.hardware import THIS
 if TYPE_CHECKING:
     from modelforge.targets import Target
 
+_MOST_TOKENS = 1 << 24
+"""What `num_ctx` may be at most in a profile, too."""
+
 _hardware = click.option(
     "-H",
     "--hardware",
@@ -25,6 +28,23 @@ _hardware = click.option(
     shell_complete=hardware_names,
     help="For this hardware: a name, a size such as 8GiB, or 'this'.",
 )
+
+
+class _Context(click.ParamType[Any]):
+    """A number of tokens, or `max`."""
+
+    name = "context"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Click's hook: the value, or an error of usage."""
+        text = str(value)
+        if text.casefold() == "max":
+            return "max"
+        if not text.isascii() or not text.isdigit() or not 4 <= int(text) <= _MOST_TOKENS:  # noqa: PLR2004
+            self.fail(
+                f"'{text}' is neither a number of tokens from 4 to {_MOST_TOKENS} nor 'max'", param, ctx
+            )
+        return int(text)
 
 
 @click.command("list")
@@ -124,6 +144,13 @@ def hardware_command(ctx: click.Context, name: str | None) -> int:
 @click.option("--all", "every", is_flag=True, help="All of the project's profiles.")
 @click.option("--all-hardware", is_flag=True, help="All targets that the profile names.")
 @click.option("--free", is_flag=True, help="Plan on free memory instead of all of it.")
+@click.option(
+    "--context",
+    metavar="TOKENS|max",
+    type=_Context(),
+    help="Plan for this num_ctx; 'max': the longest that fits with the profile's pick.",
+)
+@click.option("--explain", is_flag=True, help="Show each setting with its value and where it is set.")
 @gpus_flag
 @common_flags
 @click.pass_context
@@ -134,6 +161,8 @@ def resolve_command(
     every: bool,
     all_hardware: bool,
     free: bool,
+    context: int | Literal["max"] | None,
+    explain: bool,
 ) -> int:
     """Which size and quant fits, and why.
 
@@ -146,7 +175,7 @@ def resolve_command(
     with working(flags, look=True) as work:
         chosen = targets.select(work.site, profiles, every=every, pattern=None)
         found: tuple[Target, ...] = targets.all_targets(work, chosen, hardware, all_hardware=all_hardware)
-        plans = [pipeline.plan(work, target, use_free=free) for target in found]
+        plans = [pipeline.plan(work, target, use_free=free, context=context) for target in found]
     errors: list[ForgeError] = [pipeline.does_not_fit(plan) for plan in plans if plan.picked is None]
     code = int(errors[0].exit_code) if errors else int(ExitCode.OK)
     console = flags.console()
@@ -154,9 +183,9 @@ def resolve_command(
         console.document(report.resolve_document(plans, code, errors))
     else:
         console.show(resolve_lines(plans, verbose=flags.verbose))
-        if flags.verbose:
-            for target in found:
-                console.show(["", f"settings of {target.profile.name}:", *explain_lines(target.profile)])
+        if explain or flags.verbose:
+            for target, plan in zip(found, plans, strict=True):
+                console.show(["", *explain_lines(target.profile, plan)])
         for plan in plans:
             console.talk([f"warning: {warning}" for warning in plan.warnings])
     return code

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
-from modelforge.display import columns, left, right, shorten, visible
+from modelforge.buffers import CONTEXT_STEP
+from modelforge.display import columns, left, shorten, visible
 from modelforge.units import GIB, MIB, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelforge.profile import Profile
-    from modelforge.resolve import Assessed, Plan, RunSettings
+    from modelforge.resolve import Assessed, NextBetter, Plan, RunSettings
 
 _WIDTH = 100
 _INDENT = " " * 12
 _ABOVE, _BELOW = 4, 3
 """Rows of the table before the pick and after it; `-v` shows all."""
+_LONGEST_REASON, _LONGEST_NAME = 40, 60
 
 _HEADS = ("weights", "kv", "compute", "total", "slack", "tok/s")
 _THOUSAND = 1000
@@ -48,20 +53,20 @@ def resolve_lines(plans: Sequence[Plan], *, verbose: int = 0) -> list[str]:
     lines: list[str] = []
     told = ""
     for plan in plans:
-        heading = f"{visible(plan.profile)}: {settings_text(plan.settings)}"
+        heading = f"{visible(plan.profile)}: {settings_text(plan.settings, plan.num_ctx_from)}"
         if heading != told:
-            lines += ["", heading] if lines else [heading]
+            lines += ([""] if lines else []) + _wrapped(re.split(r"(?<=,)(?= )", heading))
             told = heading
         lines += ["", *_block(plan, verbose)]
     return [line.rstrip() for line in lines]
 
 
-def settings_text(settings: RunSettings) -> str:
-    """`num_ctx 16384, kv f16, 1 parallel, flash attention auto, engine 0.32, prefer quality`."""
-    default = " (default)" if settings.num_ctx_is_default else ""
+def settings_text(settings: RunSettings, num_ctx_from: str = "profile") -> str:
+    """`num_ctx 16384, kv f16, 1 parallel, flash auto, prefer quality, engine 0.32`."""
+    whose = {"default": " (default)", "given": " (given)", "longest": " (longest)"}.get(num_ctx_from, "")
     return (
-        f"num_ctx {settings.num_ctx}{default}, kv {settings.kv_cache}, {settings.parallel} parallel, "
-        f"flash attention {settings.flash_attention}, engine {settings.engine}, prefer {settings.prefer}"
+        f"num_ctx {settings.num_ctx}{whose}, kv {settings.kv_cache}, {settings.parallel} parallel, "
+        f"flash {settings.flash_attention}, prefer {settings.prefer}, engine {settings.engine}"
     )
 
 
@@ -74,7 +79,16 @@ def _block(plan: Plan, verbose: int) -> list[str]:
         lines.append(f"   … {hidden} more: -v shows all, with the reasons")
     if verbose:
         lines += _device_lines(plan, unit)
-    return [*lines, *_next_better(plan)]
+    return [*lines, *_longest(plan), *_next_better(plan)]
+
+
+def _longest(plan: Plan) -> list[str]:
+    """What ends a context that was chosen: the memory, or the training."""
+    if plan.num_ctx_from != "longest" or plan.picked is None:
+        return []
+    trained, num_ctx = plan.picked.candidate.shape.training_context, plan.settings.num_ctx
+    most = "all that it was trained for" if num_ctx + CONTEXT_STEP > trained else "as much as fits"
+    return [f"longest: num_ctx {num_ctx} is {most} with {_name(plan, plan.picked.candidate.ref)}"]
 
 
 def _unit(candidates: Sequence[Assessed], verbose: int) -> Unit:
@@ -133,28 +147,64 @@ def _shown(plan: Plan, verbose: int) -> tuple[list[Assessed], int]:
 def _table(plan: Plan, rows: Sequence[Assessed], unit: Unit, verbose: int) -> list[str]:
     if not rows:
         return ["   no candidates" if not plan.candidates else "   every candidate was dropped"]
-    labels = [
-        f" {'▸' if one.verdict == 'picked' else ' '} {label}"
-        for one, label in zip(rows, _labels(rows), strict=True)
-    ]
     cells = [_HEADS, *(_cells(one, unit) for one in rows)]
-    wide = max(columns(label) for label in labels)
-    widths = [max(columns(row[index]) for row in cells) for index in range(len(_HEADS))]
-    lines = []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]  # figures: a column a character
+    figures = ["  ".join(map(str.rjust, row, widths)) for row in cells]
     tails = [_reason(one) if verbose else _short_reason(one) for one in rows]
-    for label, row, tail in zip([f"   {unit.name}", *labels], cells, ["", *tails], strict=True):
-        figures = "  ".join(right(text, size) for text, size in zip(row, widths, strict=True))
-        lines.append(f"{left(label, wide)}  {figures}   {tail}")
-    return lines
-
-
-def _labels(rows: Sequence[Assessed]) -> list[str]:
-    """Size and quant; the whole reference where that would name two."""
-    short = [_short(one) for one in rows]
-    return [
-        visible(one.candidate.ref) if short.count(label) > 1 else label
-        for one, label in zip(rows, short, strict=True)
+    names = _labels(plan, whole=verbose > 0)
+    labels = [names[one.candidate.ref] for one in rows]
+    if not verbose:
+        labels, tails = _fitted(labels, tails, _WIDTH - len(" ▸ ") - len(figures[0]) - len("     "))
+    marks = ["▸" if one.verdict == "picked" else " " for one in rows]
+    wide = max(columns(label) for label in labels)
+    first = f"{left(f'   {unit.name}', wide + 3)}  {figures[0]}"
+    return [first] + [
+        f" {mark} {left(label, wide)}  {row}   {tail}"
+        for mark, label, row, tail in zip(marks, labels, figures[1:], tails, strict=True)
     ]
+
+
+def _fitted(labels: list[str], tails: list[str], room: int) -> tuple[list[str], list[str]]:
+    """Labels and reasons in `room` columns together: reasons are cut at their end, then labels in their middle.
+
+    A label's beginning is what the others have too, its end tells them apart.
+    """
+    tails = [shorten(tail, _LONGEST_REASON) for tail in tails]
+    most = room - max(columns(tail) for tail in tails)
+    return [_cut(label, most) for label in labels], tails
+
+
+def _cut(text: str, width: int) -> str:
+    """The text in at most `width` columns: its beginning, `…` and its end."""
+    if columns(text) <= width:
+        return text
+    start, end = "", ""
+    for char in reversed(text):
+        if columns(end) + columns(char) > width * 2 // 3:
+            break
+        end = char + end
+    for char in text:
+        if columns(start) + columns(char) + columns(end) >= width:
+            break
+        start += char
+    return f"{start}…{end}"
+
+
+def _labels(plan: Plan, *, whole: bool = False) -> dict[str, str]:
+    """What each candidate is called, by its ref: size and quant, or the ref where that would name two.
+
+    Of a ref only what comes after the base's name that all share, unless `whole`.
+    """
+    short = {one.candidate.ref: _short(one) for one in plan.candidates}
+    used = Counter(short.values())
+    if len(used) == len(short) and all(one.candidate.size for one in plan.candidates):
+        return short
+    shared = "" if whole or len(short) == 1 else commonprefix(list(short))  # noqa: RUF071 (characters)
+    start = max(shared.rfind(mark) for mark in ":/") + 1
+    return {
+        ref: visible(ref[start:]) if used[label] > 1 or label == visible(ref) else label
+        for ref, label in short.items()
+    }
 
 
 def _short(one: Assessed) -> str:
@@ -203,29 +253,35 @@ def _device_lines(plan: Plan, unit: Unit) -> list[str]:
 
 
 def _next_better(plan: Plan) -> list[str]:
-    better = plan.next_better
-    if better is None:
-        return []
     first = "next better" if plan.picked else "nothing fits; the smallest"
+    found = [(first, plan.next_better), ("next size", plan.next_size)]
+    return [line for words, better in found if better for line in _missed(plan, words, better)]
+
+
+def _missed(plan: Plan, first: str, better: NextBetter) -> list[str]:
     lacks = f"{first}: {_name(plan, better.ref)} lacks {_size(better.lacks)}"
     if not better.would_fit_with:
         return [lacks]
-    line = f"{lacks}; it would fit with {_either(better.would_fit_with)}"
-    if columns(line) <= _WIDTH:
-        return [line]
-    first, _, last = line.rpartition(" or ")
-    return [first, f"  or {last}"]
+    ways = [visible(way) for way in better.would_fit_with]
+    pieces = [f"{lacks};", f" it would fit with {ways[0]}", *(f", {way}" for way in ways[1:-1])]
+    return _wrapped([*pieces, *(f" or {way}" for way in ways[1:][-1:])])
+
+
+def _wrapped(pieces: Sequence[str]) -> list[str]:
+    """The pieces one after the other, in lines of at most 100 columns wherever a piece has room in one."""
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        if columns(lines[-1] + piece) <= _WIDTH:
+            lines[-1] += piece
+        else:
+            lines[-1] += "," if piece.startswith(", ") else ""
+            lines.append("  " + piece.lstrip(", "))
+    return lines
 
 
 def _name(plan: Plan, ref: str) -> str:
     """Size and quant of a candidate; its whole reference where that would name two."""
-    labels = dict(zip((one.candidate.ref for one in plan.candidates), _labels(plan.candidates), strict=True))
-    return labels.get(ref, visible(ref))
-
-
-def _either(ways: Sequence[str]) -> str:
-    shown = [visible(way) for way in ways]
-    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return _cut(_labels(plan).get(ref, visible(ref)), _LONGEST_NAME)
 
 
 def _size(size: int) -> str:
@@ -299,12 +355,34 @@ def _need_text(needs: int, budget: int) -> str:
     return same if unit is _unit_of(budget) else f"{_size(needs)} of {_size(budget)}"
 
 
-def explain_lines(profile: Profile) -> list[str]:
-    """Each setting with its value and the place where it was set."""
-    rows = [(key, shorten(_value(profile, key), 40), where) for key, where in sorted(profile.origins.items())]
-    keys = max((columns(key) for key, _, _ in rows), default=0)
-    values = max((columns(value) for _, value, _ in rows), default=0)
-    return [f"  {left(key, keys)}  {left(value, values)}  {visible(where)}" for key, value, where in rows]
+def explain_lines(profile: Profile, plan: Plan) -> list[str]:
+    """Each setting with its value and the place where it was set; of the plan's own, those left to it too."""
+    known = dict(profile.origins)
+    told = {key: _value(profile, key) for key in known}
+    if plan.num_ctx_from != "profile":
+        known["parameters.num_ctx"] = plan.num_ctx_from.replace("given", "--context")
+        told["parameters.num_ctx"] = str(plan.settings.num_ctx)
+    for key, value in _planned(plan.settings).items():
+        if key not in known:
+            known[key], told[key] = "default", value
+    rows = [(key, shorten(told[key], 40), where) for key, where in sorted(known.items())]
+    keys = max(columns(key) for key, _, _ in rows)
+    values = max(columns(value) for _, value, _ in rows)
+    lines = [f"  {left(key, keys)}  {left(value, values)}  {visible(where)}" for key, value, where in rows]
+    return [f"settings of {visible(profile.name)} for {visible(plan.hardware.name)}:", *lines]
+
+
+def _planned(settings: RunSettings) -> dict[str, str]:
+    """The settings that a plan rests on whether a profile sets them or not."""
+    return {
+        "parameters.num_batch": str(settings.num_batch),
+        "resolve.engine": settings.engine,
+        "resolve.flash_attention": settings.flash_attention,
+        "resolve.headroom": size_text(settings.headroom),
+        "resolve.kv_cache": settings.kv_cache,
+        "resolve.parallel": str(settings.parallel),
+        "resolve.prefer": settings.prefer,
+    }
 
 
 def _value(profile: Profile, key: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from modelforge.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -138,6 +140,65 @@ def test_resolve_of_what_does_not_fit_says_what_would(forge: Commands) -> None:
 def test_resolve_verbose_shows_each_setting_and_its_source(forge: Commands) -> None:
     done = forge("resolve", "coder", "-v")
     assert "profiles/coder.toml:8" in done.out
+
+
+def test_resolve_explain_shows_the_sources_alone(forge: Commands) -> None:
+    done = forge("resolve", "coder", "-H", "rtx-4090", "--explain")
+    assert done.code == 0
+    assert "settings of coder for rtx-4090:" in done.out
+    assert any(
+        line.split() == ["parameters.num_ctx", "1024", "profiles/coder.toml:15:12"]
+        for line in done.out.splitlines()
+    )
+    assert any(line.split() == ["resolve.kv_cache", "f16", "default"] for line in done.out.splitlines())
+    assert "   MiB " in done.out  # not the bytes of -v
+
+
+def test_resolve_for_a_context_of_ones_own(forge: Commands) -> None:
+    done = forge("resolve", "coder", "-H", "rtx-4090", "--context", "256", "--json")
+    (plan,) = done.document["plans"]
+    assert (plan["settings"]["num_ctx"], plan["num_ctx_from"]) == (256, "given")
+    assert forge("resolve", "coder", "--context", "256").out.startswith("coder: num_ctx 256 (given), ")
+    explained = forge("resolve", "coder", "--context", "256", "--explain").out
+    assert any(line.split() == ["parameters.num_ctx", "256", "--context"] for line in explained.splitlines())
+
+
+def test_resolve_for_the_longest_context_of_each_target(forge: Commands) -> None:
+    done = forge("resolve", "coder", "--all-hardware", "--context", "max", "--json")
+    plans = done.document["plans"]
+    assert [(plan["settings"]["num_ctx"], plan["num_ctx_from"]) for plan in plans] == [(1024, "longest")] * 2
+    text = forge("resolve", "coder", "--all-hardware", "--context", "max").out
+    assert text.count("longest: num_ctx 1024 is all that it was trained for with ") == 2
+    assert text.startswith("coder: num_ctx 1024 (longest), ")
+
+
+@pytest.mark.parametrize("wrong", ["long", "3", "-1", "1e4", "99999999", ""])
+def test_a_context_that_is_none_is_told(forge: Commands, wrong: str) -> None:
+    done = forge("resolve", "coder", "--context", wrong)
+    assert done.code == 2
+    assert "is neither a number of tokens from 4 to 16777216 nor 'max'" in done.err
+
+
+def test_a_context_that_nothing_was_trained_for_is_told(forge: Commands) -> None:
+    done = forge("resolve", "coder", "--context", "5000")
+    assert done.code == 2
+    assert (
+        "a context of 5000 tokens was asked for, but './models/tiny-*.gguf' was trained for 1024" in done.err
+    )
+
+
+def test_resolve_off_a_terminal_is_the_same_text_each_time(
+    forge: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("resolve", "--all", "--all-hardware")
+    texts = set()
+    for width in ("40", "80", "400"):
+        monkeypatch.setenv("COLUMNS", width)
+        texts.add(forge(*words).out)
+    (text,) = texts
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.splitlines()[0].startswith("coder: num_ctx ")
 
 
 # -- render --------------------------------------------------------------------------------------------
