@@ -21,13 +21,15 @@ class Layer:
     """What one layer keeps.
 
     `key`, `value`: elements for each token of the KV cache. `window`: only that many last tokens are kept
-    (sliding window). `state`: bytes for each sequence, whatever its length (recurrent layers).
+    (sliding window). `state`: bytes for each sequence, whatever its length (recurrent layers). `draft`: a
+    layer for multi-token prediction, which is not loaded.
     """
 
     key: int = 0
     value: int = 0
     window: int | None = None
     state: int = 0
+    draft: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -120,7 +122,14 @@ def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:
         findings.add(f"the architecture '{name}' is not known; planned as full attention on every layer")
     attention = _windowed(keys, _attention(keys, count, findings), findings)
     attention = _shared(keys, attention)
-    return _hybrid(keys, attention, findings) if name in HYBRIDS else attention
+    found = _hybrid(keys, attention, findings) if name in HYBRIDS else attention
+    trunk = count - min(drafts_of(keys), count)
+    return found[:trunk] + tuple(replace(layer, draft=True) for layer in found[trunk:])
+
+
+def drafts_of(keys: Keys) -> int:
+    """How many of the last layers are for multi-token prediction; their weights are not loaded."""
+    return keys.integer("nextn_predict_layers", 0)
 
 
 def _attention(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:

@@ -35,9 +35,18 @@ CACHE_BYTES = {
 """Bytes and elements of a block, by type of the KV cache."""
 
 CONTEXT_STEP = 256
+DEVICE_ALIGNMENT = 128
 ROW_PADDING = 512
 PIPELINE_COPIES = 4
 ENCODER_BATCH = 2048
+INPUTS = 8
+"""Elements for each token that a graph's inputs take beside the embedding: tokens, positions, cells, outputs."""
+ROTATION = 128 << 10
+"""Bytes of the matrices by which keys and values are rotated before they are quantized."""
+ROWS = 3
+ROWS_OF_MIXED_BATCHES = 4
+"""Rows of embeddings a token beside the widest part; later builds have an input for embeddings among tokens,
+and a mixture of experts has the weighted sum."""
 UNSURE = 64 * MIB
 OLD_ENGINE_MINIMUM = 457 * MIB
 """What Ollama before 0.30 keeps free on each GPU for the driver (ml/device.go)."""
@@ -49,7 +58,8 @@ class Buffers:
     """What a model needs beside its weights, with the settings as llama.cpp normalises them.
 
     `cells` are for each of `streams` sequences. `batch` is the physical batch, `outputs` how many tokens of
-    it get logits. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
+    it get logits, `rows` the embeddings for each token beside a layer's widest part.
+    `drafts`: whether draft layers (MTP) that are not loaded have a cache all the same, as in older builds. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
     """
 
     shape: ModelShape
@@ -62,19 +72,26 @@ class Buffers:
     quantized: bool
     cuda: bool
     old_engine: bool
+    rows: int
+    drafts: bool
 
     def kv(self, layers: Iterable[tuple[Layer, int]], *, devices: bool) -> int:
         """Bytes of the KV cache and the recurrent state of `(layer, how often)`, on accelerators or not."""
-        pads = devices and self.cuda and self.quantized
         total = 0
         for layer, times in layers:
-            row = cache_bytes(layer.key, self.kv_type) + cache_bytes(layer.value, self.kv_type)
-            each = self.cells_of(layer) * self.streams * row + layer.state * self.streams
-            if pads:  # rows of blocks end on a multiple of 512 elements, once for each tensor
-                each += cache_bytes(-layer.key % ROW_PADDING, self.kv_type)
-                each += cache_bytes(-layer.value % ROW_PADDING, self.kv_type)
-            total += times * each
+            if layer.draft and not self.drafts:
+                continue
+            cells = self.cells_of(layer) * self.streams
+            both = self._cache(cells, layer.key, devices) + self._cache(cells, layer.value, devices)
+            total += times * (both + layer.state * self.streams)
         return total
+
+    def _cache(self, cells: int, elements: int, devices: bool) -> int:  # noqa: FBT001
+        """Bytes of a layer's keys or values. With CUDA rows of blocks end on a multiple of 512, once a tensor."""
+        size = cells * cache_bytes(elements, self.kv_type)
+        if devices and self.cuda and self.quantized:
+            size += cache_bytes(-elements % ROW_PADDING, self.kv_type)
+        return _pad(size, DEVICE_ALIGNMENT) if devices else size
 
     def cells_of(self, layer: Layer) -> int:
         """Cells that a layer keeps for each stream."""
@@ -91,21 +108,21 @@ class Buffers:
         more rows of embeddings.
         """
         shape, tokens = self.shape, 4 * self.batch
-        rows = (5 if on_cpu else 4) * shape.embedding
-        peak = tokens * (
+        rows = (self.rows + on_cpu) * shape.embedding
+        body = tokens * (
             rows + shape.embedding * shape.parallel_blocks + max(shape.widest, 2 * shape.recurrent_width)
         )
-        if shape.latent:
-            peak = max(peak, tokens * (rows + shape.latent))
+        peak = max(body, tokens * (rows + shape.latent)) if shape.latent else body
         if output:
             peak = max(peak, 4 * self.outputs * shape.vocabulary + tokens * rows)
         if not self.flash and (shape.kv_widest or shape.encoder):
-            scores = tokens * (self._width() * shape.heads + rows + 2 * shape.embedding + shape.latent)
-            peak = max(peak, scores * 33 // 32)
+            around = rows + shape.query + shape.kv_widest + shape.latent
+            peak = max(peak, tokens * (self._width() * shape.heads + around))
         if self.flash and self.quantized and self.cuda and not on_cpu:  # one layer's cache is unpacked to f16
-            unpacked = 2 * self.cells * self.streams * shape.kv_widest
-            peak = max(peak, tokens * (max(rows, shape.latent) + 2 * shape.embedding) + unpacked)
-        total = peak + tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
+            around = body + tokens * shape.embedding if shape.parallel_blocks else tokens * (rows + shape.query + shape.latent)
+            peak = max(peak, around + 2 * self.cells * self.streams * shape.kv_widest)
+        total = peak + tokens * INPUTS + (ROTATION if self.quantized else 0)
+        total += tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
         if not shape.compute_exact or self.old_engine:
             total = total * 5 // 4 + UNSURE
         return total + (OLD_ENGINE_MINIMUM if self.old_engine and not on_cpu else 0)
@@ -149,6 +166,8 @@ def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> 
         quantized=settings.kv_cache not in {"f16", "bf16", "f32"},
         cuda=hardware.backend in {"cuda", "rocm"},
         old_engine=settings.old_engine,
+        rows=ROWS_OF_MIXED_BATCHES if settings.mixed_batches or shape.experts else ROWS,
+        drafts=not settings.mixed_batches,
     )
 
 

@@ -153,8 +153,6 @@ def _because(shape: ModelShape, settings: RunSettings, *, images: bool) -> tuple
         because.append("the memory for reading images is estimated")
     if settings.old_engine:
         because.append(f"Ollama {settings.engine} plans by its own rules; its need is over-estimated")
-    if settings.flash_attention == "off":
-        because.append("without flash attention the compute buffer is over-estimated")
     return tuple(because)
 
 

@@ -41,8 +41,12 @@ class RunSettings:
     @property
     def old_engine(self) -> bool:
         """Whether that Ollama still plans and runs by itself: before 0.30, which brought llama-server."""
-        major, minor = (int(part) for part in self.engine.split("."))
-        return (major, minor) < (0, 30)
+        return _numbers(self.engine) < (0, 30)
+
+    @property
+    def mixed_batches(self) -> bool:
+        """Whether its llama.cpp takes batches of tokens and embeddings: not yet in b10488, which 0.32 starts."""
+        return _numbers(self.engine) > (0, 32)
 
 
 def run_settings(profile: Profile, training_context: int) -> RunSettings:
@@ -90,6 +94,11 @@ def place_of(profile: Profile, key: str) -> tuple[str, int | None, int | None]:
     """File, line and column where a dotted key was set; the profile's file alone where it was not."""
     place = _PLACE.fullmatch(profile.origins.get(key, profile.file))
     return (place[1], int(place[2]), int(place[3])) if place else (profile.file, None, None)
+
+
+def _numbers(engine: str) -> tuple[int, int]:
+    major, minor = engine.split(".")
+    return int(major), int(minor)
 
 
 def _engine(text: str | None) -> str:

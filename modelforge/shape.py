@@ -16,6 +16,7 @@ from modelforge.architecture import (
     PARALLEL_BLOCKS,
     Findings,
     Layer,
+    drafts_of,
     layers_of,
 )
 from modelforge.errors import BaseProblem
@@ -70,7 +71,7 @@ class ModelShape:
     `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of
     their recurrent state for one sequence. `widest` is the most elements for a token that a layer's
     feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the
-    widest layer's key + value, as attention reads it. `latent` is the most elements for a token that latent
+    widest layer's key + value, as attention reads it, `query` that of all heads' queries. `latent` is the most elements for a token that latent
     attention (MLA) holds beside the usual ones. `active_bytes` is what is read from memory for each token made, experts
     counted by use; `read_cost` the same, with types whose kernels wait for arithmetic counted longer.
     `bits` is bits per weight.
@@ -89,6 +90,7 @@ class ModelShape:
     widest: int
     recurrent_width: int
     kv_widest: int
+    query: int
     latent: int
     weights: Weights
     device_weights: int
@@ -125,7 +127,7 @@ def shape_of(header: Header) -> ModelShape:
         vocabulary=_vocabulary(header, keys),
         embedding=keys.integer("embedding_length"),
         heads=keys.integer("attention.head_count", 0),
-        parallel_blocks=keys.architecture in PARALLEL_BLOCKS,
+        parallel_blocks=_parallel(keys),
         encoder=keys.architecture in ENCODERS,
         layers=layers,
         groups=tuple(Counter(layer for layer in layers if layer != Layer()).items()),
@@ -133,6 +135,7 @@ def shape_of(header: Header) -> ModelShape:
         widest=_widest(keys),
         recurrent_width=_recurrent_width(keys),
         kv_widest=max(layer.key + layer.value for layer in layers) + _latent_value(keys),
+        query=_query(keys),
         latent=_latent(keys),
         weights=weights,
         device_weights=weights.device,
@@ -150,8 +153,6 @@ def shape_of(header: Header) -> ModelShape:
 def _doubts(keys: Keys, weights: Weights, findings: Findings) -> None:
     if keys.architecture in EXACT_COMPUTE_UNKNOWN:
         findings.add(f"the compute buffer of '{keys.architecture}' models is over-estimated")
-    if keys.integer("nextn_predict_layers", 0):
-        findings.add("the file has draft layers (MTP); they are counted as ordinary ones")
     if weights.projector:
         findings.add("the memory for reading images is estimated")
 
@@ -176,8 +177,11 @@ def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weig
         return Weights(input=0, blocks=(each,) * count, output=0, file=header.file_bytes)
     sums = {"input": 0, "output": 0, "projector": 0, "file": 0}
     blocks = [0] * count
+    trunk = count - drafts_of(keys)
     for tensor in header.tensors:
         place = _place(tensor.name, count)
+        if isinstance(place, int) and place >= trunk:
+            continue
         if isinstance(place, int):
             blocks[place] += _on_device(tensor)
         else:
@@ -216,19 +220,53 @@ def _vocabulary(header: Header, keys: Keys) -> int:
 
 
 def _widest(keys: Keys) -> int:
-    embedding, dense = keys.integer("embedding_length"), 3 * keys.integer("feed_forward_length", 0)
+    """Most elements for a token in a layer's feed-forward part: gate, up and their product.
+
+    Without a gate the one matrix's result is changed in place. The result of all experts takes the place of
+    gates and ups only where it is no wider than both.
+    """
+    dense = (3 if _gated(keys) else 1) * _feed_forward(keys)
     if not keys.integer("expert_count", 0):
         return dense
     used = keys.integer("expert_used_count", keys.integer("expert_count"))
-    each = keys.integer("expert_feed_forward_length", dense // 3)
+    each = keys.integer("expert_feed_forward_length", _feed_forward(keys))
     shared = keys.integer("expert_shared_feed_forward_length", each * keys.integer("expert_shared_count", 0))
     leading = dense if keys.integer("leading_dense_block_count", 0) else 0
-    return max(3 * used * each, (2 * used + 1) * embedding, 3 * shared, leading)
+    result = used * keys.integer("embedding_length")
+    beside = result if result > 2 * used * each else 0
+    return max(3 * used * each + beside, 3 * shared, leading)
+
+
+def _feed_forward(keys: Keys) -> int:
+    count = keys.integer("block_count")
+    return max(keys.per_block("feed_forward_length", count, 0) or (0,))
+
+
+def _gated(keys: Keys) -> bool:
+    """Whether feed-forward parts have a gate: a matrix of its own, or in one with the other."""
+    names = {name for tensors in keys.blocks.values() for name in tensors}
+    if not names or "ffn_up.weight" not in names or "ffn_gate.weight" in names:
+        return True
+    widths = {tensors["ffn_up.weight"][-1] for tensors in keys.blocks.values() if "ffn_up.weight" in tensors}
+    return max(widths) > _feed_forward(keys)
+
+
+def _parallel(keys: Keys) -> bool:
+    """Whether attention and feed-forward parts work side by side on the same input."""
+    if keys.architecture == "stablelm" and keys.blocks:
+        return not any("ffn_norm.weight" in tensors for tensors in keys.blocks.values())
+    return keys.architecture in PARALLEL_BLOCKS
 
 
 def _latent_value(keys: Keys) -> int:
     """Elements of the value that latent attention reads out of its key row."""
     return keys.integer("attention.value_length", 0) if keys.has("attention.key_length_mla") else 0
+
+
+def _query(keys: Keys) -> int:
+    """Elements of all heads' queries for a token."""
+    heads = keys.integer("attention.head_count", 0)
+    return heads * keys.integer("attention.key_length", keys.integer("embedding_length") // max(heads, 1))
 
 
 def _latent(keys: Keys) -> int:
