@@ -100,9 +100,21 @@ PLAIN = _names(
     "ernie4_5-moe smollm3 seed_oss dots1 bailingmoe bailingmoe2 arcee apertus cogvlm pangu-embedded grovemoe "
     "minimax-m2 deci openelm llama-embed glm4moelite glm-ocr"
 )
-PARALLEL_BLOCKS = _names("cohere2 cohere2moe command-r gptneox gptj falcon phi2 plamo stablelm")
+PARALLEL_BLOCKS = _names("cohere2 cohere2moe command-r gptneox gptj falcon falcon-h1 phi2 plamo stablelm")
+STREAMS = {"gemma3n": 10}
+"""Embeddings for each token that are alive all through the graph, by llama.cpp's planner (alternating updates)."""
+NARROW_ON_CPU = frozenset({"exaone4"})
+"""In b10488 these have no further row of embeddings on a CPU."""
+TWICE = frozenset({"gemma3n"})
+"""Without an output matrix these have a copy of the input embedding in system memory too."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED
-EXACT_COMPUTE_UNKNOWN = (HYBRIDS - {"lfm2"}) | MAMBA | frozenset(RWKV) | ENCODERS
+EXACT_COMPUTE_UNKNOWN = (
+    (INTERVAL - {"qwen3next"})
+    | _names("plamo2 kimi-linear bailingmoe3 lfm2moe falcon-h1 mamba")
+    | frozenset(RWKV)
+    | (ENCODERS - {"bert"})
+)
+"""Known architectures whose compute buffer was not found exact by llama.cpp's planner, or not tried."""
 
 
 def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelforge.architecture import NARROW_ON_CPU
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ INPUTS = 8
 ROTATION = 128 << 10
 """Bytes of the matrices by which keys and values are rotated before they are quantized."""
 ROWS = 3
+ROWS_OF_ENCODERS = 2
 ROWS_OF_MIXED_BATCHES = 4
 """Rows of embeddings a token beside the widest part; later builds have an input for embeddings among tokens,
 and a mixture of experts has the weighted sum."""
@@ -59,7 +61,8 @@ class Buffers:
 
     `cells` are for each of `streams` sequences. `batch` is the physical batch, `outputs` how many tokens of
     it get logits, `rows` the embeddings for each token beside a layer's widest part.
-    `drafts`: whether draft layers (MTP) that are not loaded have a cache all the same, as in older builds. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
+    `mixed`: a build that takes tokens and embeddings in one batch, and has no cache for draft layers (MTP),
+    which are not loaded. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
     """
 
     shape: ModelShape
@@ -73,13 +76,13 @@ class Buffers:
     cuda: bool
     old_engine: bool
     rows: int
-    drafts: bool
+    mixed: bool
 
     def kv(self, layers: Iterable[tuple[Layer, int]], *, devices: bool) -> int:
         """Bytes of the KV cache and the recurrent state of `(layer, how often)`, on accelerators or not."""
         total = 0
         for layer, times in layers:
-            if layer.draft and not self.drafts:
+            if layer.draft and self.mixed:
                 continue
             cells = self.cells_of(layer) * self.streams
             both = self._cache(cells, layer.key, devices) + self._cache(cells, layer.value, devices)
@@ -108,19 +111,16 @@ class Buffers:
         more rows of embeddings.
         """
         shape, tokens = self.shape, 4 * self.batch
-        rows = (self.rows + on_cpu) * shape.embedding
-        body = tokens * (
-            rows + shape.embedding * shape.parallel_blocks + max(shape.widest, 2 * shape.recurrent_width)
-        )
-        peak = max(body, tokens * (rows + shape.latent)) if shape.latent else body
-        if output:
+        more = on_cpu and (self.mixed or shape.architecture not in NARROW_ON_CPU)
+        rows = (self.rows + more + shape.streams) * shape.embedding
+        body = tokens * (rows + shape.embedding * shape.parallel_blocks + shape.widest)
+        if shape.recurrent_width:  # a scan writes the new state beside its result
+            body = max(body, tokens * (rows + shape.recurrent_width) + self.streams * shape.scan * 17 // 16)
+        peak = body
+        if output and not shape.encoder:
             peak = max(peak, 4 * self.outputs * shape.vocabulary + tokens * rows)
-        if not self.flash and (shape.kv_widest or shape.encoder):
-            around = rows + shape.query + shape.kv_widest + shape.latent
-            peak = max(peak, tokens * (self._width() * shape.heads + around))
-        if self.flash and self.quantized and self.cuda and not on_cpu:  # one layer's cache is unpacked to f16
-            around = body + tokens * shape.embedding if shape.parallel_blocks else tokens * (rows + shape.query + shape.latent)
-            peak = max(peak, around + 2 * self.cells * self.streams * shape.kv_widest)
+        if shape.kv_widest or shape.encoder:
+            peak = max(peak, self._attention(rows, body, unpacks=self.cuda and self.quantized and not on_cpu))
         total = peak + tokens * INPUTS + (ROTATION if self.quantized else 0)
         total += tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
         if not shape.compute_exact or self.old_engine:
@@ -138,8 +138,35 @@ class Buffers:
         return self.mask() + 16 * self.batch * self.shape.embedding + self.logits()
 
     def logits(self) -> int:
-        """Bytes of the output buffer in system memory."""
-        return 4 * self.outputs * self.shape.vocabulary
+        """Bytes of the output buffer in system memory: logits, or an encoder's embeddings."""
+        return 4 * self.outputs * (self.shape.embedding if self.shape.encoder else self.shape.vocabulary)
+
+    def _attention(self, rows: int, body: int, *, unpacks: bool) -> int:
+        """Bytes at the widest point of attention, beside `rows` elements a token.
+
+        Without flash attention these are all heads' scores, and with latent attention a transposed copy of the
+        values; with it, where the cache is quantized, one layer's cache as f16 (`unpacks`). Where attention and
+        feed-forward part work side by side, that lasts until the latter's `body` bytes are done.
+        """
+        shape, tokens = self.shape, 4 * self.batch
+        value, held = shape.heads * shape.latent_value, 2 * self.cells * self.streams
+        latent = shape.query + value + shape.heads * shape.kv_widest + shape.embedding
+        if not self.flash:
+            scores = tokens * self._width() * shape.heads
+            if value:
+                return scores + tokens * (rows + latent) + held * shape.latent_value
+            cached = 2 * shape.embedding if shape.encoder else shape.kv_widest
+            return scores + tokens * (rows + self._queries(3) + cached)
+        unpacked = held * shape.kv_widest if unpacks else 0
+        if value:
+            return tokens * (rows + latent + value) + unpacked
+        if shape.parallel_blocks and unpacks:
+            return body + tokens * shape.embedding + unpacked
+        return tokens * (rows + self._queries(2)) + unpacked
+
+    def _queries(self, copies: int) -> int:
+        """Elements of queries for a token; wider than the embedding they leave gaps, as large as their copies."""
+        return self.shape.query * (copies if self.shape.query > self.shape.embedding else 1)
 
     def _width(self) -> int:
         return self.batch if self.shape.encoder else self.cells
@@ -151,8 +178,8 @@ def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> 
     A context above the model's own is cut to it, as Ollama does.
     """
     num_ctx = min(settings.num_ctx, shape.training_context or settings.num_ctx)
-    context = _pad(num_ctx * settings.parallel, CONTEXT_STEP)
-    streams = 1 if shape.encoder else settings.parallel
+    streams = 1 if shape.encoder else settings.parallel  # Ollama gives an encoder one request at a time
+    context = _pad(num_ctx * streams, CONTEXT_STEP)
     cells = _pad(-(-context // streams), CONTEXT_STEP)
     batch = min(ENCODER_BATCH if shape.encoder else settings.num_batch, cells * streams)
     return Buffers(
@@ -166,9 +193,15 @@ def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> 
         quantized=settings.kv_cache not in {"f16", "bf16", "f32"},
         cuda=hardware.backend in {"cuda", "rocm"},
         old_engine=settings.old_engine,
-        rows=ROWS_OF_MIXED_BATCHES if settings.mixed_batches or shape.experts else ROWS,
-        drafts=not settings.mixed_batches,
+        rows=_rows(shape, settings),
+        mixed=settings.mixed_batches,
     )
+
+
+def _rows(shape: ModelShape, settings: RunSettings) -> int:
+    if shape.encoder:
+        return ROWS_OF_ENCODERS
+    return ROWS_OF_MIXED_BATCHES if settings.mixed_batches or shape.experts else ROWS
 
 
 def cache_bytes(elements: int, kv_type: str) -> int:

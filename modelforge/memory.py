@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from modelforge.settings import RunSettings
     from modelforge.shape import ModelShape
 
-_PIPELINE_ROWS = (4, 8)
-"""Rows of embeddings a token that the first and each further GPU of a pipeline keeps on top (measured, b10488)."""
+_PIPELINE_ROWS = {False: (4, 8), True: (12, 7)}
+"""Rows of embeddings a token that the first and each further GPU of a pipeline keeps on top, before and since
+batches may mix tokens and embeddings (llama.cpp's planner, b10488 and b11549)."""
 SINGLE_GPU_PERCENT = 80
 """How full Ollama's forecast may be for a model to be kept on one of several GPUs."""
 
@@ -227,7 +228,8 @@ def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
     ends = _ends_by_memory(len(sizes), job.memory)
     starts = [0, *ends[:-1]]
     if any(sum(sizes[a:b]) > free for a, b, free in zip(starts, ends, room, strict=True)):
-        ends = _ends_by_filling(sizes, room) or ends
+        # a mixture of experts is filled by parts of layers, and some may end in system memory
+        ends = ends if job.shape.experts else _ends_by_filling(sizes, room) or ends
         starts = [0, *ends[:-1]]
     return tuple(
         Share(
@@ -246,8 +248,9 @@ def _fixed(job: _Job, transit: int) -> list[int]:
     """What each device needs whatever its layers: its compute buffer; the last one has the logits too."""
     last = len(job.memory) - 1
     pipeline = last > 0 and not transit
+    rows = _PIPELINE_ROWS[job.buffers.mixed]
     graphs = [
-        job.buffers.graph(output=device == last, spread=_PIPELINE_ROWS[device > 0] if pipeline else 0)
+        job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline else 0)
         for device in range(last + 1)
     ]
     return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]
@@ -260,13 +263,16 @@ def _ends_by_memory(count: int, memory: Sequence[int]) -> list[int]:
 
 
 def _ends_by_filling(sizes: Sequence[int], room: Sequence[int]) -> list[int] | None:
-    """Where each device's layers end if each takes all it can; None if some are left over."""
-    ends: list[int] = []
-    end = 0
-    for free in room:
-        used = 0
-        while end < len(sizes) and used + sizes[end] <= free:
-            used += sizes[end]
-            end += 1
-        ends.append(end)
-    return ends if end == len(sizes) else None
+    """Where each device's layers end if each takes all it can, the last device first; None if some are left over.
+
+    llama.cpp looks at a device before the ones ahead of it have layers, so without the pipeline's buffers. Here
+    each must have room for those too.
+    """
+    ends = [len(sizes)]
+    for free in reversed(room):
+        used, start = 0, ends[0]
+        while start and used + sizes[start - 1] <= free:
+            start -= 1
+            used += sizes[start]
+        ends.insert(0, start)
+    return ends[1:] if ends[0] == 0 else None

@@ -14,6 +14,8 @@ from modelforge.architecture import (
     ENCODERS,
     EXACT_COMPUTE_UNKNOWN,
     PARALLEL_BLOCKS,
+    STREAMS,
+    TWICE,
     Findings,
     Layer,
     drafts_of,
@@ -68,11 +70,11 @@ class Weights:
 class ModelShape:
     """The facts that a plan needs of one GGUF file; see `shape_of`. Lengths in elements or tokens, sizes in bytes.
 
-    `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of
-    their recurrent state for one sequence. `widest` is the most elements for a token that a layer's
+    `streams` is how many embeddings a token are alive beside the usual ones. `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of
+    their recurrent state for one sequence, `scan` that of the layer with most. `widest` is the most elements for a token that a layer's
     feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the
-    widest layer's key + value, as attention reads it, `query` that of all heads' queries. `latent` is the most elements for a token that latent
-    attention (MLA) holds beside the usual ones. `active_bytes` is what is read from memory for each token made, experts
+    widest layer's key + value, as attention reads it, `query` that of all heads' queries. `latent_value` is the length of
+    the value that latent attention (MLA) reads out of its key row; 0 elsewhere. `active_bytes` is what is read from memory for each token made, experts
     counted by use; `read_cost` the same, with types whose kernels wait for arithmetic counted longer.
     `bits` is bits per weight.
     """
@@ -83,15 +85,17 @@ class ModelShape:
     embedding: int
     heads: int
     parallel_blocks: bool
+    streams: int
     encoder: bool
     layers: tuple[Layer, ...]
     groups: tuple[tuple[Layer, int], ...]
     state: int
+    scan: int
     widest: int
     recurrent_width: int
     kv_widest: int
     query: int
-    latent: int
+    latent_value: int
     weights: Weights
     device_weights: int
     parameters: int
@@ -128,15 +132,17 @@ def shape_of(header: Header) -> ModelShape:
         embedding=keys.integer("embedding_length"),
         heads=keys.integer("attention.head_count", 0),
         parallel_blocks=_parallel(keys),
+        streams=STREAMS.get(keys.architecture, 0),
         encoder=keys.architecture in ENCODERS,
         layers=layers,
         groups=tuple(Counter(layer for layer in layers if layer != Layer()).items()),
         state=sum(layer.state for layer in layers),
+        scan=max(layer.state for layer in layers),
         widest=_widest(keys),
         recurrent_width=_recurrent_width(keys),
-        kv_widest=max(layer.key + layer.value for layer in layers) + _latent_value(keys),
+        kv_widest=max(layer.key + layer.value for layer in layers),
         query=_query(keys),
-        latent=_latent(keys),
+        latent_value=_latent_value(keys),
         weights=weights,
         device_weights=weights.device,
         parameters=parameters,
@@ -188,7 +194,9 @@ def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weig
             sums[place] += _padded(tensor.bytes, HOST_ALIGNMENT) if place == "input" else _on_device(tensor)
         if place != "projector":
             sums["file"] += _padded(tensor.bytes, HOST_ALIGNMENT)
-    sums["output"] += _tied(header, keys)
+    tied = _tied(header, keys)
+    sums["output"] += tied
+    sums["file"] += tied if keys.architecture in TWICE else 0
     return Weights(blocks=tuple(blocks), **sums)
 
 
@@ -259,25 +267,31 @@ def _parallel(keys: Keys) -> bool:
 
 
 def _latent_value(keys: Keys) -> int:
-    """Elements of the value that latent attention reads out of its key row."""
+    """Elements of the value that latent attention (MLA) reads out of its key row."""
     return keys.integer("attention.value_length", 0) if keys.has("attention.key_length_mla") else 0
 
 
 def _query(keys: Keys) -> int:
-    """Elements of all heads' queries for a token."""
+    """Elements of all heads' queries for a token, and of what is projected with them (gates)."""
     heads = keys.integer("attention.head_count", 0)
+    if _latent_value(keys):
+        return heads * keys.integer("attention.key_length_mla")
+    projected = [tensors["attn_q.weight"][-1] for tensors in keys.blocks.values() if "attn_q.weight" in tensors]
+    if projected:
+        return max(projected)
     return heads * keys.integer("attention.key_length", keys.integer("embedding_length") // max(heads, 1))
 
 
-def _latent(keys: Keys) -> int:
-    value = _latent_value(keys)
-    both = keys.integer("attention.key_length", 0) + value
-    return 2 * keys.integer("attention.head_count") * both + value if value else 0
-
-
 def _recurrent_width(keys: Keys) -> int:
+    """Most elements for a token in a Mamba part: its input, what is convolved (twice), and the scan's result.
+
+    With groups (Mamba-2) the input has the gate, what is convolved and a step for each head; without, the gate
+    and what is convolved.
+    """
     inner = keys.integer("ssm.inner_size", 0)
-    return inner + 2 * keys.integer("ssm.group_count", 0) * keys.integer("ssm.state_size", 0) if inner else 0
+    convolved = inner + 2 * keys.integer("ssm.group_count", 0) * keys.integer("ssm.state_size", 0)
+    steps = keys.integer("ssm.time_step_rank", 0) if keys.has("ssm.group_count") else 0
+    return inner + convolved + steps + 2 * convolved + inner if inner else 0
 
 
 def _read_per_token(tensors: list[Tensor], keys: Keys, file_bytes: int) -> tuple[int, int]:

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from modelforge.buffers import buffers_of
+from modelforge.memory import footprint
+from modelforge.settings import automatic_batch
 from modelforge.shape import shape_of
+from modelforge.units import MIB
 from tests.oracle.models import MODELS
 from tests.oracle.planner import question, write_sparse
-from tests.plans import cpu, gpu, settings
+from tests.plans import cpu, gpu, gpus, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from modelforge.hardware import Hardware
+    from modelforge.memory import Footprint
     from modelforge.settings import RunSettings
     from modelforge.shape import ModelShape
     from tests.oracle.planner import Question
@@ -27,6 +32,14 @@ PARALLEL = (1, 4)
 BACKENDS = ("cuda", "metal", "cpu")
 ROOM = 1 << 42
 ENCODER_BATCH = 2048
+DECISION_CONTEXTS = (4096, 32768)
+CARDS = (2048, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 81920, 98304, 143360, 196608)
+"""Memory of common cards in MiB."""
+SPLITS = ((1, 1), (2, 1), (1, 1, 1), (1, 2, 1, 1))
+LARGE = 40960
+"""MiB from which on llama.cpp's decisions take seconds; fewer are asked."""
+BAND = 64 * MIB
+"""So close to a card's limit no decision is compared: it is `tight` for us, and never picked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +105,37 @@ def cells(name: str) -> Iterator[Cell]:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Our figures of a cell in bytes: what llama.cpp counts too. `because`: why not exact."""
+
+    weights: int
+    cache: int
+    compute: int
+    because: tuple[str, ...]
+
+    @property
+    def whole(self) -> int:
+        return self.weights + self.cache + self.compute
+
+
+def planned(shape: ModelShape, cell: Cell, engine: str) -> Plan:
+    """Ours of a cell; in system memory without the output buffer, which llama.cpp's measure leaves out."""
+    run, hardware = cell.settings(engine), cell.hardware()
+    placed = footprint(shape, run, hardware)
+    share = placed.shares[0]
+    outputs = buffers_of(shape, run, hardware).logits() if cell.backend == "cpu" else 0
+    return Plan(
+        weights=share.weights, cache=share.kv, compute=share.compute - outputs, because=placed.because
+    )
+
+
+def truth(cell: Cell, answer: list[list[int]]) -> tuple[int, int, int]:
+    """llama.cpp's weights, cache and whole in bytes: on the device, or in system memory if there is none."""
+    row = answer[-1 if cell.backend == "cpu" else 0]
+    return row[0], row[1], sum(row)
+
+
 class Files:
     """Sparse files and shapes of models, made at their first use."""
 
@@ -105,3 +149,66 @@ class Files:
             path = self.folder / f"{name}-{quant}.gguf".replace(" ", "_").replace("/", "_")
             self._made[name, quant] = (write_sparse(path, header), shape_of(header))
         return self._made[name, quant]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One decision: whether a model fits whole on cards of so many MiB each."""
+
+    model: str
+    quant: str
+    cards: tuple[int, ...]
+    context: int
+    kv: str
+
+    def settings(self, engine: str) -> RunSettings:
+        context = min(self.context, MODELS[self.model][0].context)
+        return settings(context, kv_cache=self.kv, num_batch=automatic_batch(context), engine=engine)
+
+    def ours(self, shape: ModelShape, engine: str) -> Footprint:
+        return footprint(shape, self.settings(engine), gpus(*self.cards))
+
+    def question(self, file: Path, placed: Footprint, engine: str) -> Question:
+        """For the devices that Ollama would give to llama.cpp: all, or the one it keeps the model on."""
+        run = self.settings(engine)
+        cards = self.cards if len(placed.shares) > 1 else (max(self.cards),)
+        encoder = not MODELS[self.model][0].keys.get("attention.causal", True)
+        return question(
+            file,
+            memory=[card * MIB for card in cards],
+            context=run.num_ctx,
+            batch=ENCODER_BATCH if encoder else run.num_batch,
+            kv=self.kv,
+            embeddings=encoder,
+            decide=True,
+        )
+
+
+def fits(answer: dict[str, int], layers: int) -> bool:
+    """Whether llama.cpp puts all of a model of so many layers (with the output) on the devices."""
+    return answer["status"] == 0 and not answer["overrides"] and not 0 <= answer["layers"] < layers
+
+
+def is_stricter(case: Case, placed: Footprint) -> bool:
+    """Whether we may say no where llama.cpp says yes: with layers filled in by hand on several cards.
+
+    It then measures each card before the next has layers, so without what a pipeline of cards takes.
+    """
+    return len(case.cards) > 1 and len(placed.shares) > 1
+
+
+def cases(name: str) -> Iterator[Case]:
+    """Decisions about a model, on cards around what it needs and on common ones."""
+    for quant in MODELS[name][1]:
+        header = MODELS[name][0].header(quant)
+        whole = header.file_bytes // MIB
+        for context, kv in product(DECISION_CONTEXTS, ("f16", "q8_0")):
+            sizes = [card for card in CARDS if whole // 2 < card < 3 * whole + 8192][:5]
+            near = [whole + extra for extra in (1024, 2048, 4096)]
+            for size in sorted({*sizes, *near}):
+                yield Case(model=name, quant=quant, cards=(size,), context=context, kv=kv)
+            for parts in SPLITS if whole < LARGE else SPLITS[-1:]:
+                for extra in (2048, 6144) if whole < LARGE else (65536,):
+                    total = whole + extra + 1024 * len(parts)
+                    cards = tuple(total * part // sum(parts) for part in parts)
+                    yield Case(model=name, quant=quant, cards=cards, context=context, kv=kv)
