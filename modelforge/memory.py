@@ -8,7 +8,7 @@ matrix gets a copy of that embedding there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from modelforge.buffers import Buffers, buffers_of
@@ -223,14 +223,14 @@ def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
     weights = [*job.shape.weights.blocks, job.shape.weights.output][cpu_layers:]
     kv = [*(job.buffers.kv([(layer, 1)], devices=True) for layer in job.shape.layers), 0][cpu_layers:]
     sizes = [one + other for one, other in zip(weights, kv, strict=True)]
-    fixed = _fixed(job, max(job.shape.weights.blocks) if cpu_layers else 0)
-    room = [job.budget(device) - size for device, size in enumerate(fixed)]
+    transit = max(job.shape.weights.blocks) if cpu_layers else 0
+    fixed = _fixed(job, transit, pipeline=not transit)
+    budgets = [job.budget(device) for device in range(len(fixed))]
     ends = _ends_by_memory(len(sizes), job.memory)
-    starts = [0, *ends[:-1]]
-    if any(sum(sizes[a:b]) > free for a, b, free in zip(starts, ends, room, strict=True)):
-        # a mixture of experts is filled by parts of layers, and some may end in system memory
-        ends = ends if job.shape.experts else _ends_by_filling(sizes, room) or ends
-        starts = [0, *ends[:-1]]
+    if not job.shape.experts and _lacks(sizes, ends, fixed, budgets):
+        grown = [budgets[0], *(_grown(job, fixed, budgets) if not transit else budgets)[1:]]
+        filled = _ends_by_filling(sizes, [free - size for free, size in zip(grown, fixed, strict=True)])
+        ends, budgets = (filled, grown) if filled else (ends, budgets)
     return tuple(
         Share(
             name=job.names[device],
@@ -238,19 +238,34 @@ def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
             kv=sum(kv[start:end]),
             compute=fixed[device] - (job.projector if device == 0 else 0),
             projector=job.projector if device == 0 else 0,
-            budget=job.budget(device),
+            budget=budgets[device],
         )
-        for device, (start, end) in enumerate(zip(starts, ends, strict=True))
+        for device, (start, end) in enumerate(pairwise([0, *ends]))
     )
 
 
-def _fixed(job: _Job, transit: int) -> list[int]:
+def _lacks(sizes: Sequence[int], ends: Sequence[int], fixed: Sequence[int], budgets: Sequence[int]) -> bool:
+    """Whether some device has not the room for its layers."""
+    needs = [sum(sizes[start:end]) for start, end in pairwise([0, *ends])]
+    return any(need + size > free for need, size, free in zip(needs, fixed, budgets, strict=True))
+
+
+def _grown(job: _Job, fixed: Sequence[int], budgets: Sequence[int]) -> list[int]:
+    """The budgets by which llama.cpp fills devices by hand, the last one first.
+
+    It measures each before the ones ahead have layers, so without a pipeline's buffers: they go into the headroom.
+    A mixture of experts it fills by parts of layers, some of which may end in system memory: that is not done here.
+    """
+    alone = _fixed(job, 0, pipeline=False)
+    return [free + one - two for free, one, two in zip(budgets, fixed, alone, strict=True)]
+
+
+def _fixed(job: _Job, transit: int, *, pipeline: bool) -> list[int]:
     """What each device needs whatever its layers: its compute buffer; the last one has the logits too."""
     last = len(job.memory) - 1
-    pipeline = last > 0 and not transit
     rows = _PIPELINE_ROWS[job.buffers.mixed]
     graphs = [
-        job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline else 0)
+        job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline and last else 0)
         for device in range(last + 1)
     ]
     return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]
@@ -263,11 +278,7 @@ def _ends_by_memory(count: int, memory: Sequence[int]) -> list[int]:
 
 
 def _ends_by_filling(sizes: Sequence[int], room: Sequence[int]) -> list[int] | None:
-    """Where each device's layers end if each takes all it can, the last device first; None if some are left over.
-
-    llama.cpp looks at a device before the ones ahead of it have layers, so without the pipeline's buffers. Here
-    each must have room for those too.
-    """
+    """Where each device's layers end if each takes all it can, the last device first; None if some are left over."""
     ends = [len(sizes)]
     for free in reversed(room):
         used, start = 0, ends[0]

@@ -70,13 +70,14 @@ class Weights:
 class ModelShape:
     """The facts that a plan needs of one GGUF file; see `shape_of`. Lengths in elements or tokens, sizes in bytes.
 
-    `streams` is how many embeddings a token are alive beside the usual ones. `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of
-    their recurrent state for one sequence, `scan` that of the layer with most. `widest` is the most elements for a token that a layer's
-    feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the
-    widest layer's key + value, as attention reads it, `query` that of all heads' queries. `latent_value` is the length of
-    the value that latent attention (MLA) reads out of its key row; 0 elsewhere. `active_bytes` is what is read from memory for each token made, experts
-    counted by use; `read_cost` the same, with types whose kernels wait for arithmetic counted longer.
-    `bits` is bits per weight.
+    `streams` is how many embeddings a token are alive beside the usual ones. `layers` is what each layer
+    keeps; `groups` the same by kind: (layer, how many). `state` is the sum of their recurrent state for one
+    sequence, `scan` that of the layer with most. `widest` is the most elements for a token that a layer's
+    feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the widest
+    layer's key + value, as attention reads it, `query` that of all heads' queries. `latent_value` is the
+    length of the value that latent attention (MLA) reads out of its key row; 0 elsewhere. `active_bytes` is
+    what is read from memory for each token made, experts counted by use; `read_cost` the same, with types
+    whose kernels wait for arithmetic counted longer. `bits` is bits per weight.
     """
 
     architecture: str
@@ -276,7 +277,9 @@ def _query(keys: Keys) -> int:
     heads = keys.integer("attention.head_count", 0)
     if _latent_value(keys):
         return heads * keys.integer("attention.key_length_mla")
-    projected = [tensors["attn_q.weight"][-1] for tensors in keys.blocks.values() if "attn_q.weight" in tensors]
+    projected = [
+        tensors["attn_q.weight"][-1] for tensors in keys.blocks.values() if "attn_q.weight" in tensors
+    ]
     if projected:
         return max(projected)
     return heads * keys.integer("attention.key_length", keys.integer("embedding_length") // max(heads, 1))

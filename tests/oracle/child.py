@@ -32,9 +32,7 @@ MEASURE = (
     "_Z29common_get_device_memory_dataPKcPK18llama_model_paramsPK20llama_context_params"
     "RSt6vectorIP19ggml_backend_deviceSaIS9_EERjSD_SD_14ggml_log_level"
 )
-FIT = (
-    "_Z17common_fit_paramsPKcP18llama_model_paramsP20llama_context_paramsPfP32llama_model_tensor_buft_overridePmj"
-)
+FIT = "_Z17common_fit_paramsPKcP18llama_model_paramsP20llama_context_paramsPfP32llama_model_tensor_buft_overridePmj"
 FIT_END = {11549: "PK22common_fit_extra_model14ggml_log_level", 10488: "14ggml_log_level"}
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 LOG_NOTHING = 5
@@ -56,7 +54,10 @@ def _model_fields(build: int) -> list[tuple[str, Any]]:
         ("progress_callback", c_void_p),
         ("progress_callback_user_data", c_void_p),
         ("kv_overrides", c_void_p),
-        *((name, c_bool) for name in "vocab_only check_tensors use_extra_bufts no_host no_alloc load_mtp".split()),
+        *(
+            (name, c_bool)
+            for name in ["vocab_only", "check_tensors", "use_extra_bufts", "no_host", "no_alloc", "load_mtp"]
+        ),
     ]
 
 
@@ -78,7 +79,10 @@ def _context_fields(build: int) -> list[tuple[str, Any]]:
         *([("moe_cache_size", c_size_t)] if build >= 11549 else []),
         ("abort_callback", c_void_p),
         ("abort_callback_data", c_void_p),
-        *((name, c_bool) for name in "embeddings offload_kqv no_perf op_offload swa_full kv_unified".split()),
+        *(
+            (name, c_bool)
+            for name in ["embeddings", "offload_kqv", "no_perf", "op_offload", "swa_full", "kv_unified"]
+        ),
         ("samplers", c_void_p),
         ("n_samplers", c_size_t),
         ("ctx_other", c_void_p),

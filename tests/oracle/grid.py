@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,8 @@ CARDS = (2048, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 81920, 98304
 SPLITS = ((1, 1), (2, 1), (1, 1, 1), (1, 2, 1, 1))
 LARGE = 40960
 """MiB from which on llama.cpp's decisions take seconds; fewer are asked."""
-BAND = 64 * MIB
-"""So close to a card's limit no decision is compared: it is `tight` for us, and never picked."""
+BAND = 64
+"""MiB: so close to a card's limit no decision is compared: it is `tight` for us, and never picked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,8 @@ def cells(name: str) -> Iterator[Cell]:
     """All cells of a model; contexts go up to its own limit. Off CUDA only half the contexts and batches."""
     model, quants = MODELS[name]
     contexts = sorted({min(context, model.context) for context in CONTEXTS})
+    if len(contexts) < 2:
+        contexts = [model.context // 4, model.context // 2, model.context]
     for backend, context, batch, (flash, kv), parallel in product(
         BACKENDS, contexts, BATCHES, ATTENTION, PARALLEL
     ):
@@ -168,6 +170,14 @@ class Case:
     def ours(self, shape: ModelShape, engine: str) -> Footprint:
         return footprint(shape, self.settings(engine), gpus(*self.cards))
 
+    def is_close(self, shape: ModelShape, engine: str) -> bool:
+        """Whether 64 MiB more or less on each card would change our answer."""
+        more, less = (
+            replace(self, cards=tuple(card + step for card in self.cards)).ours(shape, engine).slack >= 0
+            for step in (BAND, -BAND)
+        )
+        return more != less
+
     def question(self, file: Path, placed: Footprint, engine: str) -> Question:
         """For the devices that Ollama would give to llama.cpp: all, or the one it keeps the model on."""
         run = self.settings(engine)
@@ -189,12 +199,9 @@ def fits(answer: dict[str, int], layers: int) -> bool:
     return answer["status"] == 0 and not answer["overrides"] and not 0 <= answer["layers"] < layers
 
 
-def is_stricter(case: Case, placed: Footprint) -> bool:
-    """Whether we may say no where llama.cpp says yes: with layers filled in by hand on several cards.
-
-    It then measures each card before the next has layers, so without what a pipeline of cards takes.
-    """
-    return len(case.cards) > 1 and len(placed.shares) > 1
+def is_stricter(case: Case, shape: ModelShape) -> bool:
+    """Whether we may say no where llama.cpp says yes: experts on several cards, which it fills by parts of layers."""
+    return len(case.cards) > 1 and shape.experts
 
 
 def cases(name: str) -> Iterator[Case]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def attention(one: int, heads: int, kv: int, head: int, *, biases: bool = False, fused: bool = False) -> list[Line]:
+def attention(
+    one: int, heads: int, kv: int, head: int, *, biases: bool = False, fused: bool = False
+) -> list[Line]:
     """Projections of an attention part; `fused`: one for query, key and value."""
     wide, narrow = heads * head, kv * head
     out: Line = ("attn_output", (wide, one))
@@ -294,7 +296,7 @@ GLM45_AIR = Model(
         ),
         *(
             [("nextn.eh_proj", (8192, 4096)), *norms(4096, "nextn.enorm", "nextn.hnorm")]
-            if block == 46  # noqa: PLR2004
+            if block == 46
             else []
         ),
     ],
@@ -434,7 +436,7 @@ DEEPSEEK_V3 = Model(
         ("attn_output", (128 * 128, 7168)),
         *(
             [*experts(7168, 2048, 256), ("exp_probs_b.bias", (256,)), *gated(7168, 2048, "_shexp")]
-            if block > 2  # noqa: PLR2004
+            if block > 2
             else gated(7168, 18432)
         ),
     ],
@@ -484,7 +486,7 @@ JAMBA_MINI = Model(
     layers=32,
     embedding=4096,
     heads=32,
-    kv_heads=tuple(8 if block % 8 == 4 else 0 for block in range(32)),  # noqa: PLR2004
+    kv_heads=tuple(8 if block % 8 == 4 else 0 for block in range(32)),
     feed_forward=14336,
     vocabulary=65536,
     context=262144,
@@ -498,7 +500,7 @@ JAMBA_MINI = Model(
     },
     per_block=lambda block: [
         *norms(4096, "attn_norm", "ffn_norm"),
-        *(attention(4096, 32, 8, 128) if block % 8 == 4 else _JAMBA_MAMBA),  # noqa: PLR2004
+        *(attention(4096, 32, 8, 128) if block % 8 == 4 else _JAMBA_MAMBA),
         *(experts(4096, 14336, 16) if block % 2 else gated(4096, 14336)),
     ],
 )
@@ -521,7 +523,7 @@ GRANITE4_TINY = Model(
     layers=40,
     embedding=1536,
     heads=12,
-    kv_heads=tuple(4 if block % 10 == 5 else 0 for block in range(40)),  # noqa: PLR2004
+    kv_heads=tuple(4 if block % 10 == 5 else 0 for block in range(40)),
     feed_forward=512,
     vocabulary=100352,
     context=131072,
@@ -534,7 +536,7 @@ GRANITE4_TINY = Model(
     },
     per_block=lambda block: [
         *norms(1536, "attn_norm", "ffn_norm"),
-        *(attention(1536, 12, 4, 128) if block % 10 == 5 else mamba2(1536, 3072, 128, 1, 48)),  # noqa: PLR2004
+        *(attention(1536, 12, 4, 128) if block % 10 == 5 else mamba2(1536, 3072, 128, 1, 48)),
         *experts(1536, 512, 64),
         *gated(1536, 1024, "_shexp"),
     ],

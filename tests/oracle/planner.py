@@ -61,7 +61,13 @@ class Planner:
     def _ask(self, questions: Sequence[Question], folder: Path) -> tuple[list[Any], str]:
         asked = folder / f"questions-{os.getpid()}.json"
         asked.write_text(json.dumps(questions), encoding="utf-8")
-        command = [sys.executable, str(HERE / "child.py"), str(self.build), str(fake_devices(self.api)), str(asked)]
+        command = [
+            sys.executable,
+            str(HERE / "child.py"),
+            str(self.build),
+            str(fake_devices(self.api)),
+            str(asked),
+        ]
         done = process.run(
             [*command, *map(str, self.libraries)],
             environment={**os.environ, "GGML_NO_BACKTRACE": "1"},
