@@ -62,7 +62,7 @@ WINDOWS = {
     "cohere2": Window(period=4),
     "cohere2moe": Window(period=4, dense_first=True),
     "llama4": Window(period=4, default=8192),
-    "exaone4": Window(period=4),
+    "exaone4": Window(period=4, default=4096),
     "exaone-moe": Window(period=4),
     "olmo2": Window(period=4),
     "olmo3": Window(period=4),
@@ -73,7 +73,9 @@ WINDOWS = {
     "mellum": Window(period=4),
     "muse-glimmer": Window(period=4),
 }
-WINDOW_ARRAYS = frozenset({"gemma4", "mimo2", "step35", "granite-swa", "maple", "spark2.5"})
+WINDOWED_EXAONE4 = 64
+"""Layers of the one exaone4 model of which llama.cpp keeps windows, whatever the header says."""
+WINDOW_ARRAYS = frozenset({"gemma4", "mimo2", "step35", "granite_swa", "maple", "spark2_5"})
 """Architectures whose pattern is always an array in the file."""
 
 
@@ -187,6 +189,8 @@ def _windowed(keys: Keys, layers: tuple[Layer, ...], findings: Findings) -> tupl
     rule = WINDOWS.get(keys.architecture)
     if rule is None and keys.architecture not in WINDOW_ARRAYS:
         return layers  # others carry the key too, but llama.cpp keeps their whole context
+    if keys.architecture == "exaone4" and len(layers) != WINDOWED_EXAONE4:
+        return layers
     window = keys.integer("attention.sliding_window", rule.default if rule else 0)
     if rule is not None and keys.architecture == "llama4" and window:
         window = rule.default  # attention in fixed chunks, whatever the header's number

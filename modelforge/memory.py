@@ -7,7 +7,7 @@ matrix gets a copy of that embedding there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,7 @@ class _Job:
     memory: tuple[int, ...]
     headroom: int
     projector: int
+    drafts: int
     because: tuple[str, ...]
 
     def budget(self, device: int) -> int:
@@ -103,13 +104,15 @@ def footprint(
         UsageProblem: the hardware says neither devices nor system memory.
     """
     extra = 2 * (projector + shape.weights.projector)
+    buffers = buffers_of(shape, settings, hardware)
     job = _Job(
         shape=shape,
-        buffers=buffers_of(shape, settings, hardware),
+        buffers=buffers,
         names=tuple(device.name for device in hardware.devices) or ("RAM",),
         memory=tuple(device.usable for device in hardware.devices) or (_system_memory(hardware),),
         headroom=settings.headroom,
         projector=extra,
+        drafts=_drafts(shape, buffers, settings.drafts),
         because=_because(shape, settings, images=extra > 0),
     )
     if not hardware.devices:
@@ -152,9 +155,23 @@ def _because(shape: ModelShape, settings: RunSettings, *, images: bool) -> tuple
     because = list(shape.inexact_because)
     if images:
         because.append("the memory for reading images is estimated")
+    if settings.drafts and shape.weights.drafts:
+        because.append("the memory for draft layers (MTP) is over-estimated")
     if settings.old_engine:
         because.append(f"Ollama {settings.engine} plans by its own rules; its need is over-estimated")
     return tuple(because)
+
+
+def _drafts(shape: ModelShape, buffers: Buffers, tokens: int) -> int:
+    """Bytes for draft layers (MTP) that predict `tokens` at a time; never too little.
+
+    Their weights, a context of their own with as wide a graph, and the recurrent state to go back to for each token.
+    """
+    if not tokens or not shape.weights.drafts:
+        return 0
+    layers = [(replace(layer, draft=False), 1) for layer in shape.layers if layer.draft]
+    states = tokens * shape.state * buffers.streams
+    return shape.weights.drafts + buffers.kv(layers, devices=True) + buffers.graph() + states
 
 
 def _in_ram(job: _Job) -> Footprint:
@@ -163,7 +180,7 @@ def _in_ram(job: _Job) -> Footprint:
         name=job.names[0],
         weights=shape.weights.file,
         kv=buffers.kv(shape.groups, devices=False),
-        compute=buffers.graph(on_cpu=True) + buffers.logits(),
+        compute=buffers.graph(on_cpu=True) + buffers.logits() + job.drafts,
         projector=job.projector,
         budget=job.budget(0),
     )
@@ -198,7 +215,7 @@ def _alone(job: _Job, device: int) -> Share:
         name=job.names[device],
         weights=job.shape.device_weights,
         kv=job.buffers.kv(job.shape.groups, devices=True),
-        compute=job.buffers.graph(),
+        compute=job.buffers.graph() + job.drafts,
         projector=job.projector,
         budget=job.budget(device),
     )
@@ -266,6 +283,7 @@ def _fixed(job: _Job, transit: int, *, pipeline: bool) -> list[int]:
     rows = _PIPELINE_ROWS[job.buffers.mixed]
     graphs = [
         job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline and last else 0)
+        + (job.drafts if device == last else 0)
         for device in range(last + 1)
     ]
     return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]

@@ -25,7 +25,8 @@ class RunSettings:
     """How the server will run the model; what the memory depends on. Tokens, bytes.
 
     `num_batch` is the physical batch too, as Ollama sets both. `kv_cache` is the type of keys and values.
-    `engine` is the `major.minor` of Ollama.
+    `engine` is the `major.minor` of Ollama. `drafts`: tokens that draft layers (MTP) predict at a time; Ollama
+    loads those layers only if that is set.
     """
 
     num_ctx: int
@@ -37,6 +38,7 @@ class RunSettings:
     engine: str
     prefer: str
     num_ctx_is_default: bool
+    drafts: int = 0
 
     @property
     def old_engine(self) -> bool:
@@ -69,6 +71,7 @@ def run_settings(profile: Profile, training_context: int) -> RunSettings:
         engine=_engine(resolve.engine),
         prefer=resolve.prefer,
         num_ctx_is_default=asked is None,
+        drafts=profile.parameters.draft_num_predict or 0,
     )
 
 

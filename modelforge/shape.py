@@ -52,6 +52,7 @@ class Weights:
     last layer; if the model has no output matrix of its own, with the copy of the input embedding that
     llama.cpp makes there. `input`: the embedding tables, in system memory. `file`: all of it once, as it
     lies in system memory when there is no accelerator. `projector`: image and sound encoders in the file.
+    `drafts`: layers for multi-token prediction (MTP), which are in none of the others.
     """
 
     input: int
@@ -59,6 +60,7 @@ class Weights:
     output: int
     file: int
     projector: int = 0
+    drafts: int = 0
 
     @property
     def device(self) -> int:
@@ -182,12 +184,13 @@ def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weig
         findings.add("the tensor table was not read; the whole file is counted as weights of the layers")
         each = -(-header.file_bytes // count)
         return Weights(input=0, blocks=(each,) * count, output=0, file=header.file_bytes)
-    sums = {"input": 0, "output": 0, "projector": 0, "file": 0}
+    sums = {"input": 0, "output": 0, "projector": 0, "file": 0, "drafts": 0}
     blocks = [0] * count
     trunk = count - drafts_of(keys)
     for tensor in header.tensors:
         place = _place(tensor.name, count)
         if isinstance(place, int) and place >= trunk:
+            sums["drafts"] += _on_device(tensor)
             continue
         if isinstance(place, int):
             blocks[place] += _on_device(tensor)
