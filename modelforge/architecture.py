@@ -106,7 +106,7 @@ PARALLEL_BLOCKS = _names("cohere2 cohere2moe command-r gptneox gptj falcon falco
 STREAMS = {"gemma3n": 10}
 """Embeddings for each token that are alive all through the graph, by llama.cpp's planner (alternating updates)."""
 NARROW_ON_CPU = frozenset({"exaone4"})
-"""In b10488 these have no further row of embeddings on a CPU."""
+"""In b10488 these have no further row of embeddings on a CPU, where no part is much wider than the embedding."""
 TWICE = frozenset({"gemma3n"})
 """Without an output matrix these have a copy of the input embedding in system memory too."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED

@@ -1,9 +1,9 @@
 """KV cache and compute buffer of one model under one set of settings. Pure integer arithmetic, bytes.
 
 Formulas: llama.cpp src/llama-context.cpp, llama-kv-cache.cpp, llama-kv-cache-iswa.cpp and
-llama-memory-recurrent.cpp, b10488 to b11549. The KV cache is exact. The compute buffer is a closed form of
-the graph's widest point: never more than 2 % below llama.cpp's own plan, and at most 20 % above it where
-the shape says that its compute is exact.
+llama-memory-recurrent.cpp, b10488 to b11549. The KV cache is exact. The compute buffer is a closed form of the
+graph's widest point, found by llama.cpp's own planner (tests/oracle, docs/accuracy.md): with weights and cache
+within 1.5 % of that where the shape says that its compute is exact.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CONTEXT_STEP = 256
 DEVICE_ALIGNMENT = 128
 ROW_PADDING = 512
 PIPELINE_COPIES = 4
+NARROW = 6
 ENCODER_BATCH = 2048
 INPUTS = 8
 """Elements for each token that a graph's inputs take beside the embedding: tokens, positions, cells, outputs."""
@@ -105,14 +106,12 @@ class Buffers:
     def graph(self, *, on_cpu: bool = False, output: bool = True, spread: int = 0) -> int:
         """Bytes of the compute buffer.
 
-        The widest of a layer's feed-forward part, the logits (`output`), and without flash attention the
-        scores of all heads; then the mask. A CPU holds one more row of embeddings a token. Layers spread over
-        several GPUs work in a pipeline, for which each keeps its inputs four times: the mask, and `spread`
-        more rows of embeddings.
+        The widest of a layer's feed-forward part, its Mamba part, its attention, and the logits (`output`); then
+        the mask. A CPU holds one more row of embeddings a token. Layers spread over several GPUs work in a
+        pipeline, for which each keeps its inputs four times: the mask, and `spread` more rows of embeddings.
         """
         shape, tokens = self.shape, 4 * self.batch
-        more = on_cpu and (self.mixed or shape.architecture not in NARROW_ON_CPU)
-        rows = (self.rows + more + shape.streams) * shape.embedding
+        rows = (self.rows + shape.streams + (self._rows_on_cpu() if on_cpu else 0)) * shape.embedding
         body = tokens * (rows + shape.embedding * shape.parallel_blocks + shape.widest)
         if shape.recurrent_width:  # a scan writes the new state beside its result
             body = max(body, tokens * (rows + shape.recurrent_width) + self.streams * shape.scan * 17 // 16)
@@ -159,10 +158,19 @@ class Buffers:
             return scores + tokens * (rows + self._queries(3) + cached)
         unpacked = held * shape.kv_widest if unpacks else 0
         if value:
-            return tokens * (rows + latent + value) + unpacked
+            return tokens * (rows + latent + (value if unpacks else 0)) + unpacked
         if shape.parallel_blocks and unpacks:
             return body + tokens * shape.embedding + unpacked
         return tokens * (rows + self._queries(2)) + unpacked
+
+    def _rows_on_cpu(self) -> int:
+        """Further rows of embeddings on a CPU, which has the input embedding's result in the same buffer."""
+        shape = self.shape
+        if self.mixed:
+            return 1
+        if shape.architecture in NARROW_ON_CPU and shape.widest <= NARROW * shape.embedding:
+            return 0
+        return 2 if shape.latent_value else 1
 
     def _queries(self, copies: int) -> int:
         """Elements of queries for a token; wider than the embedding they leave gaps, as large as their copies."""

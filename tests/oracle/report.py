@@ -77,6 +77,7 @@ class Decisions:
 
 def measure(planner: Planner, engine: str, name: str, folder: Path) -> Errors:
     """All cells of a model."""
+    sys.stderr.write(f"b{planner.build}: the cells of {name}\n")
     found, quant = Errors(), MODELS[name][1][0]
     cells = list(grid.cells(name))
     file, shape = grid.Files(folder).get(name, quant)
@@ -131,6 +132,7 @@ def by_rule_of_thumb(header: Header) -> int:
 
 def decide(planner: Planner, engine: str, name: str, folder: Path) -> dict[int, Decisions]:
     """All decisions about a model, by the number of cards."""
+    sys.stderr.write(f"b{planner.build}: the decisions about {name}\n")
     files, cases = grid.Files(folder), list(grid.cases(name))
     plans = [case.ours(files.get(name, case.quant)[1], engine) for case in cases]
     questions = [
