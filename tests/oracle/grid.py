@@ -170,6 +170,12 @@ class Case:
     def ours(self, shape: ModelShape, engine: str) -> Footprint:
         return footprint(shape, self.settings(engine), gpus(*self.cards))
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether llama.cpp answers at once: one card that is ample, or a model of no great size."""
+        whole = MODELS[self.model][0].header(self.quant).file_bytes // MIB
+        return whole < LARGE // 4 or (len(self.cards) == 1 and self.cards[0] > whole)
+
     def is_close(self, shape: ModelShape, engine: str) -> bool:
         """Whether 64 MiB more or less on each card would change our answer."""
         more, less = (

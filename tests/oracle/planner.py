@@ -1,7 +1,7 @@
 """llama.cpp's own planner, in processes of its own, for machines that are not here.
 
 `PLANNERS` has the builds; `Planner.ask` gives one answer a question. Needs a C compiler, for the devices that do
-not exist (fakegpu.c); what it compiles lies in `MODELFORGE_ORACLE_CACHE`, else in the folder for temporary files.
+not exist (fakegpu.c); what it compiles lies beside the parts that .ci/parts builds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -124,12 +123,13 @@ def fake_devices(api: int) -> Path:
     """
     source = HERE / "fakegpu.c"
     name = f"modelforge-fakegpu-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}-{api}.so"
-    made = Path(os.environ.get("MODELFORGE_ORACLE_CACHE") or tempfile.gettempdir()) / name
+    made = PARTS / "oracle" / name
     if made.exists():
         return made
     compiler = shutil.which("cc")
     if compiler is None:
         raise NoPlanner("no C compiler (cc) for the devices that do not exist")
+    made.parent.mkdir(parents=True, exist_ok=True)
     part = made.with_suffix(f".{os.getpid()}.part")
     options = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-DFAKE_API={api}"]
     done = process.run([compiler, *options, "-o", str(part), str(source)], seconds=60)
