@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STORE  := $(CURDIR)/examples/quickstart/.modelforge/store
 FORGE  := MODELFORGE_STORE=$(STORE) $(BIN)/modelforge -C examples/quickstart --runtime embedded
 
-.PHONY: quickstart test check docs benchmarks clean
+.PHONY: quickstart test check docs accuracy benchmarks clean
 
 # A profile becomes a tested model, offline and without Ollama, in a store of its own.
 quickstart: $(VENV)/.quickstart
@@ -27,6 +27,10 @@ check: $(VENV)/.test
 # The tables of the documentation, from the code.
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
+
+# Every plan and decision against llama.cpp's own planner, and docs/accuracy.md from that. Takes about 20 minutes.
+accuracy: $(VENV)/.test
+	$(BIN)/python -m tests.oracle.report
 
 benchmarks: $(VENV)/.test
 	$(BIN)/python benchmarks/gguf_header.py

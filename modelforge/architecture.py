@@ -21,13 +21,15 @@ class Layer:
     """What one layer keeps.
 
     `key`, `value`: elements for each token of the KV cache. `window`: only that many last tokens are kept
-    (sliding window). `state`: bytes for each sequence, whatever its length (recurrent layers).
+    (sliding window). `state`: bytes for each sequence, whatever its length (recurrent layers). `draft`: a
+    layer for multi-token prediction, which is not loaded.
     """
 
     key: int = 0
     value: int = 0
     window: int | None = None
     state: int = 0
+    draft: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,7 +62,7 @@ WINDOWS = {
     "cohere2": Window(period=4),
     "cohere2moe": Window(period=4, dense_first=True),
     "llama4": Window(period=4, default=8192),
-    "exaone4": Window(period=4),
+    "exaone4": Window(period=4, default=4096),
     "exaone-moe": Window(period=4),
     "olmo2": Window(period=4),
     "olmo3": Window(period=4),
@@ -71,7 +73,9 @@ WINDOWS = {
     "mellum": Window(period=4),
     "muse-glimmer": Window(period=4),
 }
-WINDOW_ARRAYS = frozenset({"gemma4", "mimo2", "step35", "granite-swa", "maple", "spark2.5"})
+WINDOWED_EXAONE4 = 64
+"""Layers of the one exaone4 model of which llama.cpp keeps windows, whatever the header says."""
+WINDOW_ARRAYS = frozenset({"gemma4", "mimo2", "step35", "granite_swa", "maple", "spark2_5"})
 """Architectures whose pattern is always an array in the file."""
 
 
@@ -98,9 +102,21 @@ PLAIN = _names(
     "ernie4_5-moe smollm3 seed_oss dots1 bailingmoe bailingmoe2 arcee apertus cogvlm pangu-embedded grovemoe "
     "minimax-m2 deci openelm llama-embed glm4moelite glm-ocr"
 )
-PARALLEL_BLOCKS = _names("cohere2 cohere2moe command-r gptneox gptj falcon phi2 plamo stablelm")
+PARALLEL_BLOCKS = _names("cohere2 cohere2moe command-r gptneox gptj falcon falcon-h1 phi2 plamo stablelm")
+STREAMS = {"gemma3n": 10}
+"""Embeddings for each token that are alive all through the graph, by llama.cpp's planner (alternating updates)."""
+NARROW_ON_CPU = frozenset({"exaone4"})
+"""In b10488 these have no further row of embeddings on a CPU, where no part is much wider than the embedding."""
+TWICE = frozenset({"gemma3n"})
+"""Without an output matrix these have a copy of the input embedding in system memory too."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED
-EXACT_COMPUTE_UNKNOWN = (HYBRIDS - {"lfm2"}) | MAMBA | frozenset(RWKV) | ENCODERS
+EXACT_COMPUTE_UNKNOWN = (
+    (INTERVAL - {"qwen3next"})
+    | _names("plamo2 kimi-linear bailingmoe3 lfm2moe falcon-h1 mamba")
+    | frozenset(RWKV)
+    | (ENCODERS - {"bert"})
+)
+"""Known architectures whose compute buffer was not found exact by llama.cpp's planner, or not tried."""
 
 
 def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:
@@ -120,7 +136,14 @@ def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:
         findings.add(f"the architecture '{name}' is not known; planned as full attention on every layer")
     attention = _windowed(keys, _attention(keys, count, findings), findings)
     attention = _shared(keys, attention)
-    return _hybrid(keys, attention, findings) if name in HYBRIDS else attention
+    found = _hybrid(keys, attention, findings) if name in HYBRIDS else attention
+    trunk = count - min(drafts_of(keys), count)
+    return found[:trunk] + tuple(replace(layer, draft=True) for layer in found[trunk:])
+
+
+def drafts_of(keys: Keys) -> int:
+    """How many of the last layers are for multi-token prediction; their weights are not loaded."""
+    return keys.integer("nextn_predict_layers", 0)
 
 
 def _attention(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:
@@ -166,6 +189,8 @@ def _windowed(keys: Keys, layers: tuple[Layer, ...], findings: Findings) -> tupl
     rule = WINDOWS.get(keys.architecture)
     if rule is None and keys.architecture not in WINDOW_ARRAYS:
         return layers  # others carry the key too, but llama.cpp keeps their whole context
+    if keys.architecture == "exaone4" and len(layers) != WINDOWED_EXAONE4:
+        return layers
     window = keys.integer("attention.sliding_window", rule.default if rule else 0)
     if rule is not None and keys.architecture == "llama4" and window:
         window = rule.default  # attention in fixed chunks, whatever the header's number

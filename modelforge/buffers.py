@@ -1,9 +1,9 @@
 """KV cache and compute buffer of one model under one set of settings. Pure integer arithmetic, bytes.
 
 Formulas: llama.cpp src/llama-context.cpp, llama-kv-cache.cpp, llama-kv-cache-iswa.cpp and
-llama-memory-recurrent.cpp, b10488 to b11549. The KV cache is exact. The compute buffer is a closed form of
-the graph's widest point: never more than 2 % below llama.cpp's own plan, and at most 20 % above it where
-the shape says that its compute is exact.
+llama-memory-recurrent.cpp, b10488 to b11549. The KV cache is exact. The compute buffer is a closed form of the
+graph's widest point, found by llama.cpp's own planner (tests/oracle, docs/accuracy.md): with weights and cache
+within 1.5 % of that where the shape says that its compute is exact.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelforge.architecture import NARROW_ON_CPU
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
@@ -35,9 +36,20 @@ CACHE_BYTES = {
 """Bytes and elements of a block, by type of the KV cache."""
 
 CONTEXT_STEP = 256
+DEVICE_ALIGNMENT = 128
 ROW_PADDING = 512
 PIPELINE_COPIES = 4
+NARROW = 6
 ENCODER_BATCH = 2048
+INPUTS = 8
+"""Elements for each token that a graph's inputs take beside the embedding: tokens, positions, cells, outputs."""
+ROTATION = 128 << 10
+"""Bytes of the matrices by which keys and values are rotated before they are quantized."""
+ROWS = 3
+ROWS_OF_ENCODERS = 2
+ROWS_OF_MIXED_BATCHES = 4
+"""Rows of embeddings a token beside the widest part; later builds have an input for embeddings among tokens,
+and a mixture of experts has the weighted sum."""
 UNSURE = 64 * MIB
 OLD_ENGINE_MINIMUM = 457 * MIB
 """What Ollama before 0.30 keeps free on each GPU for the driver (ml/device.go)."""
@@ -49,7 +61,9 @@ class Buffers:
     """What a model needs beside its weights, with the settings as llama.cpp normalises them.
 
     `cells` are for each of `streams` sequences. `batch` is the physical batch, `outputs` how many tokens of
-    it get logits. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
+    it get logits, `rows` the embeddings for each token beside a layer's widest part.
+    `mixed`: a build that takes tokens and embeddings in one batch, and has no cache for draft layers (MTP),
+    which are not loaded. `quantized` is about the KV cache; `cuda` about devices with ggml's CUDA kernels.
     """
 
     shape: ModelShape
@@ -62,19 +76,26 @@ class Buffers:
     quantized: bool
     cuda: bool
     old_engine: bool
+    rows: int
+    mixed: bool
 
     def kv(self, layers: Iterable[tuple[Layer, int]], *, devices: bool) -> int:
         """Bytes of the KV cache and the recurrent state of `(layer, how often)`, on accelerators or not."""
-        pads = devices and self.cuda and self.quantized
         total = 0
         for layer, times in layers:
-            row = cache_bytes(layer.key, self.kv_type) + cache_bytes(layer.value, self.kv_type)
-            each = self.cells_of(layer) * self.streams * row + layer.state * self.streams
-            if pads:  # rows of blocks end on a multiple of 512 elements, once for each tensor
-                each += cache_bytes(-layer.key % ROW_PADDING, self.kv_type)
-                each += cache_bytes(-layer.value % ROW_PADDING, self.kv_type)
-            total += times * each
+            if layer.draft and self.mixed:
+                continue
+            cells = self.cells_of(layer) * self.streams
+            both = self._cache(cells, layer.key, devices) + self._cache(cells, layer.value, devices)
+            total += times * (both + layer.state * self.streams)
         return total
+
+    def _cache(self, cells: int, elements: int, devices: bool) -> int:  # noqa: FBT001
+        """Bytes of a layer's keys or values. With CUDA rows of blocks end on a multiple of 512, once a tensor."""
+        size = cells * cache_bytes(elements, self.kv_type)
+        if devices and self.cuda and self.quantized:
+            size += cache_bytes(-elements % ROW_PADDING, self.kv_type)
+        return _pad(size, DEVICE_ALIGNMENT) if devices else size
 
     def cells_of(self, layer: Layer) -> int:
         """Cells that a layer keeps for each stream."""
@@ -85,27 +106,22 @@ class Buffers:
     def graph(self, *, on_cpu: bool = False, output: bool = True, spread: int = 0) -> int:
         """Bytes of the compute buffer.
 
-        The widest of a layer's feed-forward part, the logits (`output`), and without flash attention the
-        scores of all heads; then the mask. A CPU holds one more row of embeddings a token. Layers spread over
-        several GPUs work in a pipeline, for which each keeps its inputs four times: the mask, and `spread`
-        more rows of embeddings.
+        The widest of a layer's feed-forward part, its Mamba part, its attention, and the logits (`output`); then
+        the mask. A CPU holds one more row of embeddings a token. Layers spread over several GPUs work in a
+        pipeline, for which each keeps its inputs four times: the mask, and `spread` more rows of embeddings.
         """
         shape, tokens = self.shape, 4 * self.batch
-        rows = (5 if on_cpu else 4) * shape.embedding
-        peak = tokens * (
-            rows + shape.embedding * shape.parallel_blocks + max(shape.widest, 2 * shape.recurrent_width)
-        )
-        if shape.latent:
-            peak = max(peak, tokens * (rows + shape.latent))
-        if output:
+        rows = (self.rows + shape.streams + (self._rows_on_cpu() if on_cpu else 0)) * shape.embedding
+        body = tokens * (rows + shape.embedding * shape.parallel_blocks + shape.widest)
+        if shape.recurrent_width:  # a scan writes the new state beside its result
+            body = max(body, tokens * (rows + shape.recurrent_width) + self.streams * shape.scan * 17 // 16)
+        peak = body
+        if output and not shape.encoder:
             peak = max(peak, 4 * self.outputs * shape.vocabulary + tokens * rows)
-        if not self.flash and (shape.kv_widest or shape.encoder):
-            scores = tokens * (self._width() * shape.heads + rows + 2 * shape.embedding + shape.latent)
-            peak = max(peak, scores * 33 // 32)
-        if self.flash and self.quantized and self.cuda and not on_cpu:  # one layer's cache is unpacked to f16
-            unpacked = 2 * self.cells * self.streams * shape.kv_widest
-            peak = max(peak, tokens * (max(rows, shape.latent) + 2 * shape.embedding) + unpacked)
-        total = peak + tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
+        if shape.kv_widest or shape.encoder:
+            peak = max(peak, self._attention(rows, body, unpacks=self.cuda and self.quantized and not on_cpu))
+        total = peak + tokens * INPUTS + (ROTATION if self.quantized else 0)
+        total += tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
         if not shape.compute_exact or self.old_engine:
             total = total * 5 // 4 + UNSURE
         return total + (OLD_ENGINE_MINIMUM if self.old_engine and not on_cpu else 0)
@@ -121,8 +137,44 @@ class Buffers:
         return self.mask() + 16 * self.batch * self.shape.embedding + self.logits()
 
     def logits(self) -> int:
-        """Bytes of the output buffer in system memory."""
-        return 4 * self.outputs * self.shape.vocabulary
+        """Bytes of the output buffer in system memory: logits, or an encoder's embeddings."""
+        return 4 * self.outputs * (self.shape.embedding if self.shape.encoder else self.shape.vocabulary)
+
+    def _attention(self, rows: int, body: int, *, unpacks: bool) -> int:
+        """Bytes at the widest point of attention, beside `rows` elements a token.
+
+        Without flash attention these are all heads' scores, and with latent attention a transposed copy of the
+        values; with it, where the cache is quantized, one layer's cache as f16 (`unpacks`). Where attention and
+        feed-forward part work side by side, that lasts until the latter's `body` bytes are done.
+        """
+        shape, tokens = self.shape, 4 * self.batch
+        value, held = shape.heads * shape.latent_value, 2 * self.cells * self.streams
+        latent = shape.query + value + shape.heads * shape.kv_widest + shape.embedding
+        if not self.flash:
+            scores = tokens * self._width() * shape.heads
+            if value:
+                return scores + tokens * (rows + latent) + held * shape.latent_value
+            cached = 2 * shape.embedding if shape.encoder else shape.kv_widest
+            return scores + tokens * (rows + self._queries(3) + cached)
+        unpacked = held * shape.kv_widest if unpacks else 0
+        if value:
+            return tokens * (rows + latent + (value if unpacks else 0)) + unpacked
+        if shape.parallel_blocks and unpacks:
+            return body + tokens * shape.embedding + unpacked
+        return tokens * (rows + self._queries(2)) + unpacked
+
+    def _rows_on_cpu(self) -> int:
+        """Further rows of embeddings on a CPU, which has the input embedding's result in the same buffer."""
+        shape = self.shape
+        if self.mixed:
+            return 1
+        if shape.architecture in NARROW_ON_CPU and shape.widest <= NARROW * shape.embedding:
+            return 0
+        return 2 if shape.latent_value else 1
+
+    def _queries(self, copies: int) -> int:
+        """Elements of queries for a token; wider than the embedding they leave gaps, as large as their copies."""
+        return self.shape.query * (copies if self.shape.query > self.shape.embedding else 1)
 
     def _width(self) -> int:
         return self.batch if self.shape.encoder else self.cells
@@ -134,8 +186,8 @@ def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> 
     A context above the model's own is cut to it, as Ollama does.
     """
     num_ctx = min(settings.num_ctx, shape.training_context or settings.num_ctx)
-    context = _pad(num_ctx * settings.parallel, CONTEXT_STEP)
-    streams = 1 if shape.encoder else settings.parallel
+    streams = 1 if shape.encoder else settings.parallel  # Ollama gives an encoder one request at a time
+    context = _pad(num_ctx * streams, CONTEXT_STEP)
     cells = _pad(-(-context // streams), CONTEXT_STEP)
     batch = min(ENCODER_BATCH if shape.encoder else settings.num_batch, cells * streams)
     return Buffers(
@@ -149,7 +201,15 @@ def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> 
         quantized=settings.kv_cache not in {"f16", "bf16", "f32"},
         cuda=hardware.backend in {"cuda", "rocm"},
         old_engine=settings.old_engine,
+        rows=_rows(shape, settings),
+        mixed=settings.mixed_batches,
     )
+
+
+def _rows(shape: ModelShape, settings: RunSettings) -> int:
+    if shape.encoder:
+        return ROWS_OF_ENCODERS
+    return ROWS_OF_MIXED_BATCHES if settings.mixed_batches or shape.experts else ROWS
 
 
 def cache_bytes(elements: int, kv_type: str) -> int:

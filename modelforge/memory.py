@@ -7,8 +7,8 @@ matrix gets a copy of that embedding there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from modelforge.buffers import Buffers, buffers_of
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from modelforge.settings import RunSettings
     from modelforge.shape import ModelShape
 
-_PIPELINE_ROWS = (4, 8)
-"""Rows of embeddings a token that the first and each further GPU of a pipeline keeps on top (measured, b10488)."""
+_PIPELINE_ROWS = {False: (4, 8), True: (12, 7)}
+"""Rows of embeddings a token that the first and each further GPU of a pipeline keeps on top, before and since
+batches may mix tokens and embeddings (llama.cpp's planner, b10488 and b11549)."""
 SINGLE_GPU_PERCENT = 80
 """How full Ollama's forecast may be for a model to be kept on one of several GPUs."""
 
@@ -79,6 +80,7 @@ class _Job:
     memory: tuple[int, ...]
     headroom: int
     projector: int
+    drafts: int
     because: tuple[str, ...]
 
     def budget(self, device: int) -> int:
@@ -102,13 +104,15 @@ def footprint(
         UsageProblem: the hardware says neither devices nor system memory.
     """
     extra = 2 * (projector + shape.weights.projector)
+    buffers = buffers_of(shape, settings, hardware)
     job = _Job(
         shape=shape,
-        buffers=buffers_of(shape, settings, hardware),
+        buffers=buffers,
         names=tuple(device.name for device in hardware.devices) or ("RAM",),
         memory=tuple(device.usable for device in hardware.devices) or (_system_memory(hardware),),
         headroom=settings.headroom,
         projector=extra,
+        drafts=_drafts(shape, buffers, settings.drafts),
         because=_because(shape, settings, images=extra > 0),
     )
     if not hardware.devices:
@@ -151,11 +155,23 @@ def _because(shape: ModelShape, settings: RunSettings, *, images: bool) -> tuple
     because = list(shape.inexact_because)
     if images:
         because.append("the memory for reading images is estimated")
+    if settings.drafts and shape.weights.drafts:
+        because.append("the memory for draft layers (MTP) is over-estimated")
     if settings.old_engine:
         because.append(f"Ollama {settings.engine} plans by its own rules; its need is over-estimated")
-    if settings.flash_attention == "off":
-        because.append("without flash attention the compute buffer is over-estimated")
     return tuple(because)
+
+
+def _drafts(shape: ModelShape, buffers: Buffers, tokens: int) -> int:
+    """Bytes for draft layers (MTP) that predict `tokens` at a time; never too little.
+
+    Their weights, a context of their own with as wide a graph, and the recurrent state to go back to for each token.
+    """
+    if not tokens or not shape.weights.drafts:
+        return 0
+    layers = [(replace(layer, draft=False), 1) for layer in shape.layers if layer.draft]
+    states = tokens * shape.state * buffers.streams
+    return shape.weights.drafts + buffers.kv(layers, devices=True) + buffers.graph() + states
 
 
 def _in_ram(job: _Job) -> Footprint:
@@ -164,7 +180,7 @@ def _in_ram(job: _Job) -> Footprint:
         name=job.names[0],
         weights=shape.weights.file,
         kv=buffers.kv(shape.groups, devices=False),
-        compute=buffers.graph(on_cpu=True) + buffers.logits(),
+        compute=buffers.graph(on_cpu=True) + buffers.logits() + job.drafts,
         projector=job.projector,
         budget=job.budget(0),
     )
@@ -199,7 +215,7 @@ def _alone(job: _Job, device: int) -> Share:
         name=job.names[device],
         weights=job.shape.device_weights,
         kv=job.buffers.kv(job.shape.groups, devices=True),
-        compute=job.buffers.graph(),
+        compute=job.buffers.graph() + job.drafts,
         projector=job.projector,
         budget=job.budget(device),
     )
@@ -224,13 +240,14 @@ def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
     weights = [*job.shape.weights.blocks, job.shape.weights.output][cpu_layers:]
     kv = [*(job.buffers.kv([(layer, 1)], devices=True) for layer in job.shape.layers), 0][cpu_layers:]
     sizes = [one + other for one, other in zip(weights, kv, strict=True)]
-    fixed = _fixed(job, max(job.shape.weights.blocks) if cpu_layers else 0)
-    room = [job.budget(device) - size for device, size in enumerate(fixed)]
+    transit = max(job.shape.weights.blocks) if cpu_layers else 0
+    fixed = _fixed(job, transit, pipeline=not transit)
+    budgets = [job.budget(device) for device in range(len(fixed))]
     ends = _ends_by_memory(len(sizes), job.memory)
-    starts = [0, *ends[:-1]]
-    if any(sum(sizes[a:b]) > free for a, b, free in zip(starts, ends, room, strict=True)):
-        ends = _ends_by_filling(sizes, room) or ends
-        starts = [0, *ends[:-1]]
+    if not job.shape.experts and _lacks(sizes, ends, fixed, budgets):
+        grown = [budgets[0], *(_grown(job, fixed, budgets) if not transit else budgets)[1:]]
+        filled = _ends_by_filling(sizes, [free - size for free, size in zip(grown, fixed, strict=True)])
+        ends, budgets = (filled, grown) if filled else (ends, budgets)
     return tuple(
         Share(
             name=job.names[device],
@@ -238,18 +255,35 @@ def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
             kv=sum(kv[start:end]),
             compute=fixed[device] - (job.projector if device == 0 else 0),
             projector=job.projector if device == 0 else 0,
-            budget=job.budget(device),
+            budget=budgets[device],
         )
-        for device, (start, end) in enumerate(zip(starts, ends, strict=True))
+        for device, (start, end) in enumerate(pairwise([0, *ends]))
     )
 
 
-def _fixed(job: _Job, transit: int) -> list[int]:
+def _lacks(sizes: Sequence[int], ends: Sequence[int], fixed: Sequence[int], budgets: Sequence[int]) -> bool:
+    """Whether some device has not the room for its layers."""
+    needs = [sum(sizes[start:end]) for start, end in pairwise([0, *ends])]
+    return any(need + size > free for need, size, free in zip(needs, fixed, budgets, strict=True))
+
+
+def _grown(job: _Job, fixed: Sequence[int], budgets: Sequence[int]) -> list[int]:
+    """The budgets by which llama.cpp fills devices by hand, the last one first.
+
+    It measures each before the ones ahead have layers, so without a pipeline's buffers: they go into the headroom.
+    A mixture of experts it fills by parts of layers, some of which may end in system memory: that is not done here.
+    """
+    alone = _fixed(job, 0, pipeline=False)
+    return [free + one - two for free, one, two in zip(budgets, fixed, alone, strict=True)]
+
+
+def _fixed(job: _Job, transit: int, *, pipeline: bool) -> list[int]:
     """What each device needs whatever its layers: its compute buffer; the last one has the logits too."""
     last = len(job.memory) - 1
-    pipeline = last > 0 and not transit
+    rows = _PIPELINE_ROWS[job.buffers.mixed]
     graphs = [
-        job.buffers.graph(output=device == last, spread=_PIPELINE_ROWS[device > 0] if pipeline else 0)
+        job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline and last else 0)
+        + (job.drafts if device == last else 0)
         for device in range(last + 1)
     ]
     return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]
@@ -262,13 +296,12 @@ def _ends_by_memory(count: int, memory: Sequence[int]) -> list[int]:
 
 
 def _ends_by_filling(sizes: Sequence[int], room: Sequence[int]) -> list[int] | None:
-    """Where each device's layers end if each takes all it can; None if some are left over."""
-    ends: list[int] = []
-    end = 0
-    for free in room:
-        used = 0
-        while end < len(sizes) and used + sizes[end] <= free:
-            used += sizes[end]
-            end += 1
-        ends.append(end)
-    return ends if end == len(sizes) else None
+    """Where each device's layers end if each takes all it can, the last device first; None if some are left over."""
+    ends = [len(sizes)]
+    for free in reversed(room):
+        used, start = 0, ends[0]
+        while start and used + sizes[start - 1] <= free:
+            start -= 1
+            used += sizes[start]
+        ends.insert(0, start)
+    return ends[1:] if ends[0] == 0 else None

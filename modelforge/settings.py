@@ -26,7 +26,8 @@ class RunSettings:
     """How the server will run the model; what the memory depends on. Tokens, bytes.
 
     `num_batch` is the physical batch too, as Ollama sets both. `kv_cache` is the type of keys and values.
-    `engine` is the `major.minor` of Ollama.
+    `engine` is the `major.minor` of Ollama. `drafts`: tokens that draft layers (MTP) predict at a time; Ollama
+    loads those layers only if that is set.
     """
 
     num_ctx: int
@@ -38,17 +39,17 @@ class RunSettings:
     engine: str
     prefer: str
     num_ctx_is_default: bool
+    drafts: int = 0
 
     @property
     def old_engine(self) -> bool:
         """Whether that Ollama still plans and runs by itself: before 0.30, which brought llama-server."""
-        return _is_old(self.engine)
+        return _numbers(self.engine) < (0, 30)
 
-
-@lru_cache(maxsize=64)
-def _is_old(engine: str) -> bool:
-    major, minor = (int(part) for part in engine.split("."))
-    return (major, minor) < (0, 30)
+    @property
+    def mixed_batches(self) -> bool:
+        """Whether its llama.cpp takes batches of tokens and embeddings: not yet in b10488, which 0.32 starts."""
+        return _numbers(self.engine) > (0, 32)
 
 
 def run_settings(profile: Profile, training_context: int) -> RunSettings:
@@ -71,6 +72,7 @@ def run_settings(profile: Profile, training_context: int) -> RunSettings:
         engine=_engine(resolve.engine),
         prefer=resolve.prefer,
         num_ctx_is_default=asked is None,
+        drafts=profile.parameters.draft_num_predict or 0,
     )
 
 
@@ -96,6 +98,12 @@ def place_of(profile: Profile, key: str) -> tuple[str, int | None, int | None]:
     """File, line and column where a dotted key was set; the profile's file alone where it was not."""
     place = _PLACE.fullmatch(profile.origins.get(key, profile.file))
     return (place[1], int(place[2]), int(place[3])) if place else (profile.file, None, None)
+
+
+@lru_cache(maxsize=64)
+def _numbers(engine: str) -> tuple[int, int]:
+    major, minor = engine.split(".")
+    return int(major), int(minor)
 
 
 def _engine(text: str | None) -> str:

@@ -14,8 +14,11 @@ from modelforge.architecture import (
     ENCODERS,
     EXACT_COMPUTE_UNKNOWN,
     PARALLEL_BLOCKS,
+    STREAMS,
+    TWICE,
     Findings,
     Layer,
+    drafts_of,
     layers_of,
 )
 from modelforge.errors import BaseProblem
@@ -49,6 +52,7 @@ class Weights:
     last layer; if the model has no output matrix of its own, with the copy of the input embedding that
     llama.cpp makes there. `input`: the embedding tables, in system memory. `file`: all of it once, as it
     lies in system memory when there is no accelerator. `projector`: image and sound encoders in the file.
+    `drafts`: layers for multi-token prediction (MTP), which are in none of the others.
     """
 
     input: int
@@ -56,6 +60,7 @@ class Weights:
     output: int
     file: int
     projector: int = 0
+    drafts: int = 0
 
     @property
     def device(self) -> int:
@@ -67,13 +72,14 @@ class Weights:
 class ModelShape:
     """The facts that a plan needs of one GGUF file; see `shape_of`. Lengths in elements or tokens, sizes in bytes.
 
-    `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of
-    their recurrent state for one sequence. `widest` is the most elements for a token that a layer's
-    feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the
-    widest layer's key + value, as attention reads it. `latent` is the most elements for a token that latent
-    attention (MLA) holds beside the usual ones. `active_bytes` is what is read from memory for each token made, experts
-    counted by use; `read_cost` the same, with types whose kernels wait for arithmetic counted longer.
-    `bits` is bits per weight.
+    `streams` is how many embeddings a token are alive beside the usual ones. `layers` is what each layer
+    keeps; `groups` the same by kind: (layer, how many). `state` is the sum of their recurrent state for one
+    sequence, `scan` that of the layer with most. `widest` is the most elements for a token that a layer's
+    feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the widest
+    layer's key + value, as attention reads it, `query` that of all heads' queries. `latent_value` is the
+    length of the value that latent attention (MLA) reads out of its key row; 0 elsewhere. `active_bytes` is
+    what is read from memory for each token made, experts counted by use; `read_cost` the same, with types
+    whose kernels wait for arithmetic counted longer. `bits` is bits per weight.
     """
 
     architecture: str
@@ -82,14 +88,17 @@ class ModelShape:
     embedding: int
     heads: int
     parallel_blocks: bool
+    streams: int
     encoder: bool
     layers: tuple[Layer, ...]
     groups: tuple[tuple[Layer, int], ...]
     state: int
+    scan: int
     widest: int
     recurrent_width: int
     kv_widest: int
-    latent: int
+    query: int
+    latent_value: int
     weights: Weights
     device_weights: int
     parameters: int
@@ -125,15 +134,18 @@ def shape_of(header: Header) -> ModelShape:
         vocabulary=_vocabulary(header, keys),
         embedding=keys.integer("embedding_length"),
         heads=keys.integer("attention.head_count", 0),
-        parallel_blocks=keys.architecture in PARALLEL_BLOCKS,
+        parallel_blocks=_parallel(keys),
+        streams=STREAMS.get(keys.architecture, 0),
         encoder=keys.architecture in ENCODERS,
         layers=layers,
         groups=tuple(Counter(layer for layer in layers if layer != Layer()).items()),
         state=sum(layer.state for layer in layers),
+        scan=max(layer.state for layer in layers),
         widest=_widest(keys),
         recurrent_width=_recurrent_width(keys),
-        kv_widest=max(layer.key + layer.value for layer in layers) + _latent_value(keys),
-        latent=_latent(keys),
+        kv_widest=max(layer.key + layer.value for layer in layers),
+        query=_query(keys),
+        latent_value=_latent_value(keys),
         weights=weights,
         device_weights=weights.device,
         parameters=parameters,
@@ -150,8 +162,6 @@ def shape_of(header: Header) -> ModelShape:
 def _doubts(keys: Keys, weights: Weights, findings: Findings) -> None:
     if keys.architecture in EXACT_COMPUTE_UNKNOWN:
         findings.add(f"the compute buffer of '{keys.architecture}' models is over-estimated")
-    if keys.integer("nextn_predict_layers", 0):
-        findings.add("the file has draft layers (MTP); they are counted as ordinary ones")
     if weights.projector:
         findings.add("the memory for reading images is estimated")
 
@@ -174,17 +184,23 @@ def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weig
         findings.add("the tensor table was not read; the whole file is counted as weights of the layers")
         each = -(-header.file_bytes // count)
         return Weights(input=0, blocks=(each,) * count, output=0, file=header.file_bytes)
-    sums = {"input": 0, "output": 0, "projector": 0, "file": 0}
+    sums = {"input": 0, "output": 0, "projector": 0, "file": 0, "drafts": 0}
     blocks = [0] * count
+    trunk = count - drafts_of(keys)
     for tensor in header.tensors:
         place = _place(tensor.name, count)
+        if isinstance(place, int) and place >= trunk:
+            sums["drafts"] += _on_device(tensor)
+            continue
         if isinstance(place, int):
             blocks[place] += _on_device(tensor)
         else:
             sums[place] += _padded(tensor.bytes, HOST_ALIGNMENT) if place == "input" else _on_device(tensor)
         if place != "projector":
             sums["file"] += _padded(tensor.bytes, HOST_ALIGNMENT)
-    sums["output"] += _tied(header, keys)
+    tied = _tied(header, keys)
+    sums["output"] += tied
+    sums["file"] += tied if keys.architecture in TWICE else 0
     return Weights(blocks=tuple(blocks), **sums)
 
 
@@ -216,30 +232,72 @@ def _vocabulary(header: Header, keys: Keys) -> int:
 
 
 def _widest(keys: Keys) -> int:
-    embedding, dense = keys.integer("embedding_length"), 3 * keys.integer("feed_forward_length", 0)
+    """Most elements for a token in a layer's feed-forward part: gate, up and their product.
+
+    Without a gate the one matrix's result is changed in place. The result of all experts takes the place of
+    gates and ups only where it is no wider than both.
+    """
+    dense = (3 if _gated(keys) else 1) * _feed_forward(keys)
     if not keys.integer("expert_count", 0):
         return dense
     used = keys.integer("expert_used_count", keys.integer("expert_count"))
-    each = keys.integer("expert_feed_forward_length", dense // 3)
+    each = keys.integer("expert_feed_forward_length", _feed_forward(keys))
     shared = keys.integer("expert_shared_feed_forward_length", each * keys.integer("expert_shared_count", 0))
     leading = dense if keys.integer("leading_dense_block_count", 0) else 0
-    return max(3 * used * each, (2 * used + 1) * embedding, 3 * shared, leading)
+    result = used * keys.integer("embedding_length")
+    beside = result if result > 2 * used * each else 0
+    return max(3 * used * each + beside, 3 * shared, leading)
+
+
+def _feed_forward(keys: Keys) -> int:
+    count = keys.integer("block_count")
+    return max(keys.per_block("feed_forward_length", count, 0) or (0,))
+
+
+def _gated(keys: Keys) -> bool:
+    """Whether feed-forward parts have a gate: a matrix of its own, or in one with the other."""
+    names = {name for tensors in keys.blocks.values() for name in tensors}
+    if not names or "ffn_up.weight" not in names or "ffn_gate.weight" in names:
+        return True
+    widths = {tensors["ffn_up.weight"][-1] for tensors in keys.blocks.values() if "ffn_up.weight" in tensors}
+    return max(widths) > _feed_forward(keys)
+
+
+def _parallel(keys: Keys) -> bool:
+    """Whether attention and feed-forward parts work side by side on the same input."""
+    if keys.architecture == "stablelm" and keys.blocks:
+        return not any("ffn_norm.weight" in tensors for tensors in keys.blocks.values())
+    return keys.architecture in PARALLEL_BLOCKS
 
 
 def _latent_value(keys: Keys) -> int:
-    """Elements of the value that latent attention reads out of its key row."""
+    """Elements of the value that latent attention (MLA) reads out of its key row."""
     return keys.integer("attention.value_length", 0) if keys.has("attention.key_length_mla") else 0
 
 
-def _latent(keys: Keys) -> int:
-    value = _latent_value(keys)
-    both = keys.integer("attention.key_length", 0) + value
-    return 2 * keys.integer("attention.head_count") * both + value if value else 0
+def _query(keys: Keys) -> int:
+    """Elements of all heads' queries for a token, and of what is projected with them (gates)."""
+    heads = keys.integer("attention.head_count", 0)
+    if _latent_value(keys):
+        return heads * keys.integer("attention.key_length_mla")
+    projected = [
+        tensors["attn_q.weight"][-1] for tensors in keys.blocks.values() if "attn_q.weight" in tensors
+    ]
+    if projected:
+        return max(projected)
+    return heads * keys.integer("attention.key_length", keys.integer("embedding_length") // max(heads, 1))
 
 
 def _recurrent_width(keys: Keys) -> int:
+    """Most elements for a token in a Mamba part: its input, what is convolved (twice), and the scan's result.
+
+    With groups (Mamba-2) the input has the gate, what is convolved and a step for each head; without, the gate
+    and what is convolved.
+    """
     inner = keys.integer("ssm.inner_size", 0)
-    return inner + 2 * keys.integer("ssm.group_count", 0) * keys.integer("ssm.state_size", 0) if inner else 0
+    convolved = inner + 2 * keys.integer("ssm.group_count", 0) * keys.integer("ssm.state_size", 0)
+    steps = keys.integer("ssm.time_step_rank", 0) if keys.has("ssm.group_count") else 0
+    return inner + convolved + steps + 2 * convolved + inner if inner else 0
 
 
 def _read_per_token(tensors: list[Tensor], keys: Keys, file_bytes: int) -> tuple[int, int]:

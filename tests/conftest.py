@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-LIVE_FOLDER = Path(__file__).parent / "live"
+LIVE_FOLDERS = {Path(__file__).parent / name for name in ("live", "oracle")}
 REQUIRE_LIVE = os.environ.get("MODELFORGE_REQUIRE_LIVE", "") not in {"", "0"}
 
 PREFIXES = ("OLLAMA_", "MODELFORGE_", "DOCKER_", "XDG_", "HF_")
@@ -86,9 +86,9 @@ def no_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under tests/live is live, marked or not."""
+    """Everything under tests/live and tests/oracle is live, marked or not."""
     for item in items:
-        if LIVE_FOLDER in item.path.parents:
+        if LIVE_FOLDERS & set(item.path.parents):
             item.add_marker(pytest.mark.live)
 
 
@@ -113,7 +113,7 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """The same for a whole live module that is skipped while it is collected."""
     report = yield
-    if REQUIRE_LIVE and report.skipped and LIVE_FOLDER in collector.path.parents:
+    if REQUIRE_LIVE and report.skipped and LIVE_FOLDERS & set(collector.path.parents):
         report.outcome = "failed"
         report.longrepr = f"MODELFORGE_REQUIRE_LIVE is set, but this was skipped: {_reason(report)}"
     return report

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Line = tuple[str, tuple[int, ...]]
 SMALL = frozenset({"ffn_gate_inp", "ssm_conv1d", "ssm_a", "ssm_d", "ssm_norm", "shortconv.conv"})
+BARE = frozenset({"ssm_a", "ssm_d"})
 METADATA_BYTES = 8 << 20
 TYPES = {kind.name: kind for kind in ggml.TYPES.values()}
 BODY = {"Q5_K_M": "Q5_K", "Q5_K_S": "Q5_K", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K"} | {"Q3_K_M": "Q3_K"}
@@ -36,7 +37,12 @@ def tensor(name: str, dims: tuple[int, ...], kind: str) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A transformer by its hyperparameters; `keys` are further ones of the header, without the prefix."""
+    """A transformer by its hyperparameters.
+
+    `keys` are further ones of the header, without the prefix; `norm` the norm beside the embedding or the output,
+    `outside` what there is besides, `per_block` each block's tensors where they are not the usual ones
+    (names are completed by `.weight`, unless they end with `=`).
+    """
 
     architecture: str
     layers: int
@@ -51,6 +57,8 @@ class Model:
     experts: int = 0
     expert_width: int = 0
     dense_layers: int = 0
+    norm: str = "output_norm"
+    outside: tuple[Line, ...] = ()
     keys: dict[str, Any] = field(default_factory=dict)
     per_block: Callable[[int], list[Line] | None] = lambda _block: None
 
@@ -91,15 +99,16 @@ class Model:
         plain = body in {"F32", "F16", "BF16", "Q8_0"}
         last = body if plain else "Q6_K"
         yield tensor("token_embd.weight", (self.embedding, self.vocabulary), last if self.tied else body)
-        norm = "token_embd_norm" if self.architecture == "lfm2" else "output_norm"
-        yield tensor(f"{norm}.weight", (self.embedding,), "F32")
+        yield tensor(f"{self.norm}.weight", (self.embedding,), "F32")
+        for name, dims in self.outside:
+            yield tensor(name, dims, "F32" if len(dims) == 1 else body)
         if not self.tied:
             yield tensor("output.weight", (self.embedding, self.vocabulary), last)
         for block in range(self.layers):
             for name, dims in self.per_block(block) or self.block(block):
                 small = len(dims) == 1 or name.endswith(".bias") or name in SMALL
                 kind = "F32" if small else mixed(name, quant, body, block, self.layers)
-                yield tensor(f"blk.{block}.{name}{suffix(name)}", dims, kind)
+                yield tensor(f"blk.{block}.{name.rstrip('=')}{suffix(name)}", dims, kind)
 
     def block(self, block: int) -> list[Line]:
         parts = [*self.attention(block), *self.feed(block), *self.extras()]
@@ -163,7 +172,7 @@ class Model:
 
 
 def suffix(name: str) -> str:
-    return "" if name.endswith(".bias") or name in {"ssm_a", "ssm_d"} else ".weight"
+    return "" if name.endswith((".bias", "=")) or name in BARE else ".weight"
 
 
 def mixed(name: str, quant: str, body: str, block: int, layers: int) -> str:
@@ -428,6 +437,7 @@ LFM2_1B = Model(
     vocabulary=65536,
     context=128000,
     tied=True,
+    norm="token_embd_norm",
     per_block=_lfm2_block,
     keys={"shortconv.l_cache": 3},
 )

@@ -136,7 +136,7 @@ def test_each_piece_of_advice_is_true(
             gpu(20),
             {"parameters": {"num_ctx": 65536}, "resolve": {"flash_attention": "off"}},
         ),
-        ("num_batch 512", gpu(7.3), {"parameters": {"num_ctx": 8192, "num_batch": 4096}}),
+        ("num_batch 512", gpu(7.2), {"parameters": {"num_ctx": 8192, "num_batch": 4096}}),
         ('"Q3_K_M" in quants', gpu(5.2), {"parameters": {"num_ctx": 2048}}),
         ('num_ctx 25600 and kv_cache = "q8_0"', gpu(6.5), {"parameters": {"num_ctx": 131072}}),
     ],

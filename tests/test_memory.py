@@ -65,7 +65,7 @@ def test_cache_types_count_whole_blocks(kind: str, bytes_: int) -> None:
     ],
 )
 def test_llama_3b_on_a_cpu_is_what_llama_cpp_reports(more: dict[str, Any], kv: int, compute: float) -> None:
-    run = settings(**more)
+    run = settings(engine="0.33", **more)
     share = footprint(LLAMA_3B, run, cpu(64)).shares[0]
     assert share.weights / MIB == pytest.approx(1918.35, abs=0.01)
     assert share.kv == kv * MIB

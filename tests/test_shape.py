@@ -103,8 +103,14 @@ def test_hybrids_have_attention_on_some_layers_and_state_on_the_others() -> None
     state = 4 * (3 * (4096 + 2 * 16 * 128) + 128 * 4096)
     assert dict(shape.groups) == {Layer(key=512, value=512): 12, Layer(state=state): 36}
     assert shape.state == 36 * state
+    assert shape.exact
+
+
+def test_a_family_that_the_planner_did_not_confirm_is_over_estimated_and_it_is_said() -> None:
+    model = replace(shapes.QWEN3_NEXT_80B, architecture="qwen35moe")
+    shape = shape_of(model.header("Q4_K_M"))
     assert not shape.exact
-    assert shape.inexact_because == ("the compute buffer of 'qwen3next' models is over-estimated",)
+    assert shape.inexact_because == ("the compute buffer of 'qwen35moe' models is over-estimated",)
 
 
 def test_layers_without_kv_heads_are_recurrent_where_the_architecture_says_so() -> None:

@@ -19,6 +19,7 @@ from modelforge.shape import shape_of
 from modelforge.units import MIB
 from tests import ggufs, shapes
 from tests.live.servers import NEW, PARTS
+from tests.oracle import models
 from tests.plans import cpu, settings
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ def planner() -> Path:
         (shapes.QWEN3_30B_A3B, "Q4_K_M"),
         (shapes.DEEPSEEK2_LITE, "Q4_K_M"),
         (shapes.LFM2_1B, "Q8_0"),
+        (shapes.MAMBA2_3B, "Q8_0"),
+        (models.QWEN3_8B, "Q4_K_M"),
+        (models.PHI4_14B, "Q4_K_M"),
+        (models.MIXTRAL_8X7B, "Q4_K_M"),
+        (models.OLMOE_7B, "Q4_K_M"),
+        (models.STARCODER2_3B, "Q8_0"),
+        (models.NEMOTRON_MINI_4B, "Q8_0"),
+        (models.GLM4_9B, "Q4_K_M"),
+        (models.EXAONE4_32B, "Q4_K_M"),
+        (models.GRANITE4_TINY, "Q4_K_M"),
+        (models.JAMBA_MINI, "Q4_K_M"),
+        (models.NEMOTRON_NANO_9B, "Q4_K_M"),
     ],
 )
 def test_the_planner_of_ollama_agrees(
@@ -69,7 +82,15 @@ def test_the_planner_of_ollama_agrees(
     share = footprint(shape_of(header), run, cpu(64)).shares[0]
 
     flash = "off" if run.flash_attention == "off" else "on"
-    command = [str(planner), "-m", str(file), "-lv", "5", "-c", str(run.num_ctx * run.parallel)]
+    command = [
+        str(planner),
+        "-m",
+        str(file),
+        "-lv",
+        "5",
+        "-c",
+        str(min(run.num_ctx, model.context) * run.parallel),
+    ]
     command += ["-np", str(run.parallel), "-b", str(run.num_batch), "-ub", str(run.num_batch), "-fa", flash]
     command += ["-ctk", run.kv_cache, "-ctv", run.kv_cache]
     done = process.run(command, seconds=60)
