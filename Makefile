@@ -13,9 +13,11 @@ quickstart: $(VENV)/.quickstart
 	$(FORGE) build coding-assistant
 	$(FORGE) run coding-assistant "Write a function that reverses a string."
 
-# The unit tests, and the live tests of what is installed here; the others say why they are skipped.
+# The unit tests, plans against llama.cpp's own planner, and the live tests of what is installed here; the others say
+# why they are skipped.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --ignore=tests/live
+	$(BIN)/python -m pytest -n 2 --ignore=tests/live --ignore=tests/oracle
+	$(BIN)/python -m pytest -n 2 tests/oracle
 	$(BIN)/python -m pytest tests/live
 
 # What a change must pass: lint, format and types.

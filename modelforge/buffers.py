@@ -132,6 +132,10 @@ class Buffers:
         cells = self.batch if self.shape.encoder else sum(widths.values())
         return (2 if self.flash else 4) * self.batch * cells
 
+    def scan(self) -> int:
+        """Bytes that a batch's Mamba part holds."""
+        return 4 * self.batch * self.shape.recurrent_width
+
     def host_graph(self) -> int:
         """Bytes in system memory beside an accelerator: the graph's inputs, and the logits."""
         return self.mask() + 16 * self.batch * self.shape.embedding + self.logits()

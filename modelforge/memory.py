@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _PIPELINE_ROWS = {False: (4, 8), True: (12, 7)}
 """Rows of embeddings a token that the first and each further GPU of a pipeline keeps on top, before and since
 batches may mix tokens and embeddings (llama.cpp's planner, b10488 and b11549)."""
+_PIPELINE_SCANS = (3, 7)
+"""Quarters of a Mamba part's width that the first and each further GPU of a pipeline keeps on top; never too little
+(by llama.cpp's planner, b10488 and b11549, together with `_PIPELINE_STATES`)."""
+_PIPELINE_STATES = 8
+"""Rows of embeddings a token that recurrent layers add on each GPU of a pipeline, likewise."""
 SINGLE_GPU_PERCENT = 80
 """How full Ollama's forecast may be for a model to be kept on one of several GPUs."""
 
@@ -188,12 +193,18 @@ def _in_ram(job: _Job) -> Footprint:
 
 
 def _on_devices(job: _Job) -> Footprint:
+    shares, because = _chosen(job), job.because
+    if len(shares) > 1 and job.shape.state:
+        because = (
+            *because,
+            "with recurrent layers on several devices the compute buffers are over-estimated",
+        )
     return Footprint(
-        shares=_chosen(job),
+        shares=shares,
         host=job.shape.weights.input + job.buffers.host_graph(),
         on_device=len(job.shape.layers) + 1,
         layers=len(job.shape.layers) + 1,
-        because=job.because,
+        because=because,
     )
 
 
@@ -280,10 +291,12 @@ def _grown(job: _Job, fixed: Sequence[int], budgets: Sequence[int]) -> list[int]
 def _fixed(job: _Job, transit: int, *, pipeline: bool) -> list[int]:
     """What each device needs whatever its layers: its compute buffer; the last one has the logits too."""
     last = len(job.memory) - 1
-    rows = _PIPELINE_ROWS[job.buffers.mixed]
+    more = _PIPELINE_STATES if job.shape.state else 0
+    rows = [number + more for number in _PIPELINE_ROWS[job.buffers.mixed]]
     graphs = [
         job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline and last else 0)
         + (job.drafts if device == last else 0)
+        + (_PIPELINE_SCANS[device > 0] * job.buffers.scan() // 4 if pipeline and last else 0)
         for device in range(last + 1)
     ]
     return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]

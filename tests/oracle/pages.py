@@ -70,8 +70,9 @@ _DECISIONS = """
 ## Decisions
 
 Whether a model fits whole, by llama.cpp b10488's `common_fit_params` with its margin of 1 GiB on each card, and by us
-with the same headroom. "llama.cpp alone": a mixture of experts that it places on several cards by parts of layers,
-which is not looked for here. Where 64 MiB more or less on each card would change our answer, nothing is compared.
+with the same headroom. "llama.cpp alone": on several cards it places a mixture of experts by parts of layers, which is
+not looked for here, and the compute buffers of models with recurrent layers are over-estimated. Where 64 MiB more or
+less on each card would change our answer, nothing is compared.
 """
 _RULES = """
 ## Rules of thumb on the same truth
