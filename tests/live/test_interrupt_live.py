@@ -198,3 +198,23 @@ def test_closed_streams(own: Forge, shell: str) -> None:
     assert process.returncode == 0, out + err
     assert "Traceback" not in out + err
     assert own.run("list").out.count("✓") == 1
+
+
+EARLY = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.{name})
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["modelforge", "--version"]
+from modelforge.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_of_the_import_has_no_traceback(name: str) -> None:
+    program = EARLY.replace("{name}", name)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
