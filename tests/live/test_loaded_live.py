@@ -1,0 +1,120 @@
+"""What a real Ollama 0.32.15 takes when it loads the shapes of public models on this CPU, by its own log.
+
+The models are files with real headers and holes for weights: a name in the store leads to each. Loading reads the
+holes as zeros, so that memory is really taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelforge.memory import footprint
+from modelforge.shape import shape_of
+from modelforge.units import MIB
+from tests import shapes
+from tests.live.servers import NEW, PARTS, Server, binary_of
+from tests.oracle import models
+from tests.oracle.planner import write_sparse
+from tests.plans import cpu, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WEIGHTS = re.compile(r"load_tensors: +\S+ model buffer size = +([\d.]+) MiB")
+CACHE = re.compile(r"llama_kv_cache\w*: +\S+ KV buffer size = +([\d.]+) MiB")
+STATE = re.compile(r"llama_memory_recurrent: +\S+ RS buffer size = +([\d.]+) MiB")
+COMPUTE = re.compile(r"CPU compute buffer size = +([\d.]+) MiB")
+OUTPUT = re.compile(r"CPU +output buffer size = +([\d.]+) MiB")
+CONTEXT = 4096
+BATCH = 512
+NAME = "shape"
+
+
+def put(server: Server, file: Path) -> None:
+    """A model of that file in the server's store; its digests are made up, since servers do not check them."""
+    blobs = server.models / "blobs"
+    config = json.dumps(
+        {"model_format": "gguf", "model_family": "llama", "architecture": "amd64", "os": "linux"}
+    )
+    digests = {
+        "config": hashlib.sha256(config.encode()).hexdigest(),
+        "model": hashlib.sha256(file.name.encode()).hexdigest(),
+    }
+    (blobs / f"sha256-{digests['config']}").write_text(config)
+    link = blobs / f"sha256-{digests['model']}"
+    link.symlink_to(file)
+    layer = {
+        "mediaType": "application/vnd.ollama.image.model",
+        "digest": f"sha256:{digests['model']}",
+        "size": file.stat().st_size,
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "digest": f"sha256:{digests['config']}",
+            "size": len(config),
+        },
+        "layers": [layer],
+    }
+    target = server.models / "manifests" / "registry.ollama.ai" / "library" / NAME / "latest"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(manifest))
+
+
+def told(pattern: re.Pattern[str], log: str) -> float:
+    """The sum of a kind of buffer, in MiB."""
+    return sum(float(size) for size in pattern.findall(log))
+
+
+@pytest.fixture
+def server(servers: Callable[[str], Server]) -> Server:
+    if binary_of(NEW) is None:
+        pytest.skip(f"no Ollama {NEW} in {PARTS}; .ci/parts builds it")
+    found = servers(NEW)
+    found.start()
+    found.clear()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "quant"),
+    [
+        pytest.param(shapes.LLAMA_3B, "Q4_K_M", id="llama 3b"),
+        pytest.param(shapes.QWEN25_3B, "Q8_0", id="qwen2 3b"),
+        pytest.param(models.QWEN3_8B, "Q4_K_M", id="qwen3 8b"),
+        pytest.param(models.STARCODER2_3B, "Q8_0", id="starcoder2 3b"),
+        pytest.param(models.NEMOTRON_MINI_4B, "Q4_K_M", id="nemotron 4b"),
+        pytest.param(shapes.LFM2_1B, "Q8_0", id="lfm2 1b"),
+        pytest.param(models.OLMOE_7B, "Q4_K_M", id="olmoe 7b"),
+        pytest.param(shapes.MAMBA2_3B, "Q8_0", id="mamba2 3b"),
+    ],
+)
+def test_a_load_takes_what_was_planned(
+    server: Server, tmp_path: Path, model: shapes.Model, quant: str
+) -> None:
+    header = replace(model, context=max(model.context, CONTEXT)).header(quant)
+    put(server, write_sparse(tmp_path / f"{model.architecture}.gguf", header))
+    before = len(server.log())
+    options = {"num_ctx": CONTEXT, "num_batch": BATCH}
+    server.call("POST", "/api/generate", {"model": NAME, "prompt": "", "options": options, "stream": False})
+    log = server.log()[before:]
+    server.clear()
+    share = footprint(shape_of(header), settings(CONTEXT, num_batch=BATCH), cpu(64)).shares[0]
+    weights, compute = told(WEIGHTS, log), told(COMPUTE, log) + told(OUTPUT, log)
+    cache = told(CACHE, log) + told(STATE, log)
+    assert weights, log[-3000:]
+    assert compute, log[-3000:]
+    assert abs(share.weights / MIB - weights) <= 0.5, (share.weights / MIB, weights)
+    assert abs(share.kv / MIB - cache) <= 0.5, (share.kv / MIB, cache)
+    planned, loaded = share.needs / MIB, weights + cache + compute
+    assert planned - loaded >= -64
+    assert abs(planned / loaded - 1) <= 0.015, (planned, loaded)
