@@ -12,6 +12,8 @@ import io
 import json
 import platform
 import tarfile
+import threading
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -149,10 +151,29 @@ class Engine:
             raise
 
     def create(self, body: Mapping[str, Any], name: str) -> str:
-        """Makes a container, and its volume if that is not there; the container's id."""
-        with self._asked():
-            made = self._client.create_container_from_config(dict(body), name)  # type: ignore[no-untyped-call]
-            return str(made["Id"])
+        """Makes a container, and its volume if that is not there; the container's id.
+
+        The engine makes it even for a client that has gone away, so an interrupt waits for its answer, up to 10
+        seconds, and takes away what was made.
+        """
+        made: Future[str] = Future()
+        threading.Thread(target=self._create, args=(body, name, made), daemon=True).start()
+        try:
+            return made.result()
+        except KeyboardInterrupt:
+            wait([made], timeout=_GRACE)
+            with suppress(Unreachable, Declined):  # then there is none, or the next command finds it
+                if made.done():
+                    self.remove(made.result(), at_once=True)
+            raise
+
+    def _create(self, body: Mapping[str, Any], name: str, made: Future[str]) -> None:
+        try:
+            with self._asked():
+                answer = self._client.create_container_from_config(dict(body), name)  # type: ignore[no-untyped-call]
+                made.set_result(str(answer["Id"]))
+        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+            made.set_exception(error)
 
     def start(self, container: str) -> None:
         """Starts a container."""
