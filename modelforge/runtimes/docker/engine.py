@@ -31,10 +31,13 @@ from modelforge.runtimes.docker.facts import facts_of
 from modelforge.runtimes.docker.spec import LABEL, MACHINE_LABEL, PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeVar
 
     from modelforge.runtimes.docker.endpoint import Endpoint
     from modelforge.runtimes.docker.facts import Facts
+
+    T = TypeVar("T")
 
 NOT_FOUND = 404
 _SECONDS = 60.0
@@ -156,8 +159,7 @@ class Engine:
         The engine makes it even for a client that has gone away, so an interrupt waits for its answer, up to 10
         seconds, and takes away what was made.
         """
-        made: Future[str] = Future()
-        threading.Thread(target=self._create, args=(body, name, made), daemon=True).start()
+        made = _begun(lambda: self._create(body, name))
         try:
             return made.result()
         except KeyboardInterrupt:
@@ -167,13 +169,9 @@ class Engine:
                     self.remove(made.result(), at_once=True)
             raise
 
-    def _create(self, body: Mapping[str, Any], name: str, made: Future[str]) -> None:
-        try:
-            with self._asked():
-                answer = self._client.create_container_from_config(dict(body), name)  # type: ignore[no-untyped-call]
-                made.set_result(str(answer["Id"]))
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
-            made.set_exception(error)
+    def _create(self, body: Mapping[str, Any], name: str) -> str:
+        with self._asked():
+            return str(self._client.create_container_from_config(dict(body), name)["Id"])  # type: ignore[no-untyped-call]
 
     def start(self, container: str) -> None:
         """Starts a container."""
@@ -235,7 +233,18 @@ class Engine:
             return self._client.size(container, path)
 
     def remove(self, container: str, *, at_once: bool = False) -> None:
-        """Stops and removes a container, its nameless volumes too; no error if it is gone."""
+        """Stops and removes a container, its nameless volumes too; no error if it is gone.
+
+        An interrupt waits until that is done, up to 20 seconds.
+        """
+        gone = _begun(lambda: self._remove(container, at_once=at_once))
+        try:
+            gone.result()
+        except KeyboardInterrupt:
+            wait([gone], timeout=2 * _GRACE)
+            raise
+
+    def _remove(self, container: str, *, at_once: bool) -> None:
         try:
             with self._asked():
                 if not at_once:
@@ -285,6 +294,20 @@ class Engine:
     def _asked(self) -> Iterator[None]:
         with _translated(self.endpoint):
             yield
+
+
+def _begun(work: Callable[[], T]) -> Future[T]:
+    """What `work` comes to; it goes on in a thread of its own, whatever happens to the one that waits for it."""
+    end: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            end.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+            end.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return end
 
 
 def connect(endpoint: Endpoint, *, url: str, environment: Mapping[str, str]) -> Engine:
