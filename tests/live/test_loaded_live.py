@@ -18,7 +18,7 @@ from modelforge.memory import footprint
 from modelforge.shape import shape_of
 from modelforge.units import MIB
 from tests import shapes
-from tests.live.servers import NEW, PARTS, Server, binary_of
+from tests.live.servers import NEW, Server
 from tests.oracle import models
 from tests.oracle.planner import write_sparse
 from tests.plans import cpu, settings
@@ -77,8 +77,6 @@ def told(pattern: re.Pattern[str], log: str) -> float:
 
 @pytest.fixture
 def server(servers: Callable[[str], Server]) -> Server:
-    if binary_of(NEW) is None:
-        pytest.skip(f"no Ollama {NEW} in {PARTS}; .ci/parts builds it")
     found = servers(NEW)
     found.start()
     found.clear()

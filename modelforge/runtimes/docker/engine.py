@@ -123,13 +123,9 @@ class Engine:
 
     def image(self, name: str) -> Image | None:
         """An image by its name, digest or id; None if it is not there."""
-        try:
-            with self._asked():
-                found: dict[str, Any] = self._client.inspect_image(name)  # type: ignore[no-untyped-call]
-        except Declined as declined:
-            if declined.status == NOT_FOUND:
-                return None
-            raise
+        found: dict[str, Any] | None = self._if_there(lambda: self._client.inspect_image(name))  # type: ignore[no-untyped-call]
+        if found is None:
+            return None
         repository, _tag = docker.utils.parse_repository_tag(name)
         digests = [one for one in found.get("RepoDigests") or () if one.partition("@")[0] == repository]
         return Image(id=found["Id"], digest=digests[0] if digests else found["Id"])
@@ -145,13 +141,7 @@ class Engine:
 
     def volume(self, name: str) -> str | None:
         """Where a volume lies on the engine's machine; None if there is no such volume."""
-        try:
-            with self._asked():
-                return str(self._client.inspect_volume(name).get("Mountpoint") or "")
-        except Declined as declined:
-            if declined.status == NOT_FOUND:
-                return None
-            raise
+        return self._if_there(lambda: str(self._client.inspect_volume(name).get("Mountpoint") or ""))
 
     def create(self, body: Mapping[str, Any], name: str) -> str:
         """Makes a container, and its volume if that is not there; the container's id.
@@ -180,13 +170,9 @@ class Engine:
 
     def state(self, container: str) -> State | None:
         """How a container is; None if it is gone."""
-        try:
-            with self._asked():
-                found = self._client.inspect_container(container)
-        except Declined as declined:
-            if declined.status == NOT_FOUND:
-                return None
-            raise
+        found = self._if_there(lambda: self._client.inspect_container(container))
+        if found is None:
+            return None
         state = found["State"]
         published = (found["NetworkSettings"].get("Ports") or {}).get(PORT) or ()
         return State(
@@ -215,15 +201,10 @@ class Engine:
 
     def read(self, container: str, path: str) -> bytes | None:
         """A small file in a container, which need not run; None if it is not there."""
-        try:
-            with self._asked():
-                pieces, _stat = self._client.get_archive(container, path)
-                packed = io.BytesIO(b"".join(pieces))
-        except Declined as declined:
-            if declined.status == NOT_FOUND:
-                return None
-            raise
-        with tarfile.open(fileobj=packed) as archive:
+        packed = self._if_there(lambda: b"".join(self._client.get_archive(container, path)[0]))
+        if packed is None:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             file = archive.extractfile(archive.getmembers()[0])
             return None if file is None else file.read()
 
@@ -289,6 +270,16 @@ class Engine:
     def close(self) -> None:
         """Lets go of the connections."""
         self._client.close()
+
+    def _if_there(self, ask: Callable[[], T]) -> T | None:
+        """What the engine says; None where it knows nothing of that name."""
+        try:
+            with self._asked():
+                return ask()
+        except Declined as declined:
+            if declined.status == NOT_FOUND:
+                return None
+            raise
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
