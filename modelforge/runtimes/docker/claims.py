@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -17,7 +17,7 @@ from modelforge.runtimes.docker.engine import Declined
 from modelforge.runtimes.docker.spec import LABEL, MACHINE_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from modelforge.runtimes.docker.engine import Engine, Found
@@ -89,3 +89,16 @@ class Claims:
                 hint="set MODELFORGE_STATE to a folder of yours",
             ) from error
         return self._folder / f"{token}.lock"
+
+
+@contextmanager
+def looking(
+    engine: Engine, claims: Claims, body: Callable[[Mapping[str, str]], Mapping[str, Any]]
+) -> Iterator[str]:
+    """The id of a container that is only looked with, and gone after that. `body` is told its labels."""
+    with claims.claim() as token:
+        container = engine.create(body(claims.labels(token)), f"modelforge-look-{token}")
+        try:
+            yield container
+        finally:
+            engine.remove(container, at_once=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelforge import names
 from modelforge.errors import Unreachable
+from modelforge.runtimes.docker.claims import looking
 from modelforge.runtimes.docker.engine import Declined
 from modelforge.runtimes.docker.spec import MODELS, volume_body
 
@@ -35,17 +36,11 @@ def stands(engine: Engine, claims: Claims, *, image: str, volume: str, name: str
         name: the model's name.
         manifest: `sha256:<hex>` of its manifest.
     """
-    with claims.claim() as token:
-        container = ""
-        try:
-            body = volume_body(image, volume, claims.labels(token))
-            container = engine.create(body, f"modelforge-look-{token}")
+    try:
+        with looking(engine, claims, lambda labels: volume_body(image, volume, labels)) as container:
             return _is_whole(engine, container, name, manifest)
-        except (Declined, Unreachable, ValueError, KeyError, TypeError):
-            return False
-        finally:
-            if container:
-                engine.remove(container, at_once=True)
+    except (Declined, Unreachable, ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_whole(engine: Engine, container: str, name: str, manifest: str) -> bool:

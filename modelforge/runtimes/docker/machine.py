@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelforge.hardware import THIS, Hardware, amd_sysfs, nvidia_smi
 from modelforge.hardware.cpu import Memory
+from modelforge.runtimes.docker.claims import looking
 from modelforge.runtimes.docker.engine import Declined
 from modelforge.runtimes.docker.gpus import Gpus, request_of
 from modelforge.runtimes.docker.spec import Spec, look_body
@@ -87,18 +88,10 @@ def _look(
         return ""
     utility = replace(request, environment={**request.environment, "NVIDIA_DRIVER_CAPABILITIES": "utility"})
     spec = Spec(image=image, name=image, volume="", gpus=utility, environment=utility.environment)
-    with claims.claim() as token:
-        container = ""
-        try:
-            container = engine.create(
-                look_body(spec, command, claims.labels(token)), f"modelforge-look-{token}"
-            )
-            engine.start(container)
-            code = engine.wait(container, seconds=_SECONDS)
-            text = engine.output(container)
-        finally:
-            if container:
-                engine.remove(container, at_once=True)
+    with looking(engine, claims, lambda labels: look_body(spec, command, labels)) as container:
+        engine.start(container)
+        code = engine.wait(container, seconds=_SECONDS)
+        text = engine.output(container)
     if code != 0:
         raise ValueError(" ".join(text.split())[:200] or f"{command[0]} ended with {code}")
     return text
