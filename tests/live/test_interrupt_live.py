@@ -218,3 +218,27 @@ def test_an_interrupt_of_the_import_has_no_traceback(name: str) -> None:
     program = EARLY.replace("{name}", name)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+WITHIN_TEXT = """
+from modelforge import overview
+from modelforge.__main__ import main
+def interrupted(*_words, **_more):
+    exec("raise KeyboardInterrupt")
+overview.validate = interrupted
+main()
+"""
+
+
+def test_an_interrupt_of_code_that_is_made_of_text_ends_with_130_too(own: Forge) -> None:
+    """As where it meets a dataclass that is being made; CPython would end us by SIGINT."""
+    (own.folder / "within.py").write_text(WITHIN_TEXT, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "within", "-C", str(own.project), "validate"],
+        env=own.variables(),
+        cwd=own.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
