@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -269,22 +267,3 @@ def test_two_builds_of_one_name_wait_for_each_other(engine: Engine, forge: Forge
     statuses = {json.loads(out)["variants"][0]["status"] for out, _err in ended}
     assert statuses == {"built", "unchanged"}
     assert ours(engine) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_an_interrupt_leaves_nothing_running(engine: Engine, forge: Forge, number: signal.Signals) -> None:
-    start = time.monotonic()
-    build(forge)
-    longest = time.monotonic() - start
-    for part in range(5):
-        forge.edit(FILE, "num_ctx = ", "num_ctx = 1")
-        forge.edit(FILE, "num_ctx = 11024", f"num_ctx = {1000 + part}") if part == 0 else forge.edit(
-            FILE, f"num_ctx = 1{1000 + part - 1}", f"num_ctx = {1000 + part}"
-        )
-        with forge.start("build", NAME) as process:
-            time.sleep(0.2 + longest * part / 5)
-            process.send_signal(number)
-            _out, err = process.communicate(timeout=60)
-        assert process.returncode in {0, 130}, err
-        assert "Traceback" not in err
-        assert ours(engine) == []

@@ -149,15 +149,7 @@ class Engine:
         The engine makes it even for a client that has gone away, so an interrupt waits for its answer, up to 10
         seconds, and takes away what was made.
         """
-        made = _begun(lambda: self._create(body, name))
-        try:
-            return made.result()
-        except KeyboardInterrupt:
-            wait([made], timeout=_GRACE)
-            with suppress(Unreachable, Declined):  # then there is none, or the next command finds it
-                if made.done():
-                    self.remove(made.result(), at_once=True)
-            raise
+        return _whole(lambda: self._create(body, name), seconds=_GRACE, undo=self._take_away)
 
     def _create(self, body: Mapping[str, Any], name: str) -> str:
         with self._asked():
@@ -218,12 +210,11 @@ class Engine:
 
         An interrupt waits until that is done, up to 20 seconds.
         """
-        gone = _begun(lambda: self._remove(container, at_once=at_once))
-        try:
-            gone.result()
-        except KeyboardInterrupt:
-            wait([gone], timeout=2 * _GRACE)
-            raise
+        _whole(lambda: self._remove(container, at_once=at_once), seconds=2 * _GRACE)
+
+    def _take_away(self, container: str) -> None:
+        with suppress(Unreachable, Declined):  # the next command finds it
+            self.remove(container, at_once=True)
 
     def _remove(self, container: str, *, at_once: bool) -> None:
         try:
@@ -287,18 +278,27 @@ class Engine:
             yield
 
 
-def _begun(work: Callable[[], T]) -> Future[T]:
-    """What `work` comes to; it goes on in a thread of its own, whatever happens to the one that waits for it."""
+def _whole(work: Callable[[], T], *, seconds: float, undo: Callable[[T], None] | None = None) -> T:
+    """What `work` comes to, in a thread of its own. An interrupt waits for its end, so long, and undoes it."""
     end: Future[T] = Future()
+    try:
+        threading.Thread(target=_fill, args=(end, work), daemon=True).start()
+        return end.result()
+    except KeyboardInterrupt:
+        if not end.cancel():  # it has begun, even if the thread's own start was interrupted
+            wait([end], timeout=seconds)
+            if undo is not None and end.done() and end.exception() is None:
+                undo(end.result())
+        raise
 
-    def run() -> None:
-        try:
-            end.set_result(work())
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
-            end.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
-    return end
+def _fill(end: Future[T], work: Callable[[], T]) -> None:
+    if not end.set_running_or_notify_cancel():
+        return
+    try:
+        end.set_result(work())
+    except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+        end.set_exception(error)
 
 
 def connect(endpoint: Endpoint, *, url: str, environment: Mapping[str, str]) -> Engine:
