@@ -110,13 +110,13 @@ NARROW_ON_CPU = frozenset({"exaone4"})
 TWICE = frozenset({"gemma3n"})
 """Without an output matrix these have a copy of the input embedding in system memory too."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED
-EXACT_COMPUTE_UNKNOWN = (
-    (INTERVAL - {"qwen3next"})
-    | _names("plamo2 kimi-linear bailingmoe3 lfm2moe falcon-h1 mamba")
-    | frozenset(RWKV)
-    | (ENCODERS - {"bert"})
+EXACT_COMPUTE = _names(
+    "bert cohere2 command-r deepseek2 exaone4 gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gptoss granite granitehybrid "
+    "jamba lfm2 llama llama4 mamba2 nemotron nemotron_h olmo2 olmoe phi3 qwen2 qwen3 qwen3moe qwen3next smollm3 "
+    "stablelm starcoder2"
 )
-"""Known architectures whose compute buffer was not found exact by llama.cpp's planner, or not tried."""
+"""Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` is Ollama's own
+word for gpt-oss."""
 
 
 def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelforge.architecture import (
     ENCODERS,
-    EXACT_COMPUTE_UNKNOWN,
+    EXACT_COMPUTE,
     PARALLEL_BLOCKS,
     STREAMS,
     TWICE,
@@ -122,7 +122,7 @@ def shape_of(header: Header) -> ModelShape:
     if not count:
         raise BaseProblem(f"'{keys.architecture}.block_count' in the model's header is 0")
     layers = layers_of(keys, count, findings)
-    compute_exact = not findings.reasons and keys.architecture not in EXACT_COMPUTE_UNKNOWN
+    compute_exact = not findings.reasons and keys.architecture in EXACT_COMPUTE
     weights = _weights(header, keys, count, findings)
     _doubts(keys, weights, findings)
     own = [tensor for tensor in header.tensors if not tensor.name.startswith(PROJECTOR)]
@@ -160,7 +160,7 @@ def shape_of(header: Header) -> ModelShape:
 
 
 def _doubts(keys: Keys, weights: Weights, findings: Findings) -> None:
-    if keys.architecture in EXACT_COMPUTE_UNKNOWN:
+    if keys.architecture not in EXACT_COMPUTE:
         findings.add(f"the compute buffer of '{keys.architecture}' models is over-estimated")
     if weights.projector:
         findings.add("the memory for reading images is estimated")

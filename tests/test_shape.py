@@ -186,6 +186,7 @@ def test_an_unknown_architecture_is_planned_as_full_attention_and_it_is_said() -
     assert shape.groups == ((Layer(key=1024, value=1024), 32),)
     assert shape.inexact_because == (
         "the architecture 'brandnew' is not known; planned as full attention on every layer",
+        "the compute buffer of 'brandnew' models is over-estimated",
     )
 
 

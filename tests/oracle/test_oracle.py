@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelforge.architecture import EXACT_COMPUTE
 from modelforge.memory import footprint
 from modelforge.units import MIB
 from tests.oracle import grid
@@ -153,6 +154,11 @@ def test_at_most_three_families_are_not_exact(tmp_path: Path) -> None:
     assert {name for name, shape in shapes.items() if not shape.exact} == INEXACT
     assert len({shapes[name].architecture for name in INEXACT}) <= 3
     assert len({shape.architecture for shape in shapes.values()}) >= 24
+
+
+def test_exact_is_what_was_asked_here_and_nothing_else() -> None:
+    asked = {model.architecture for name, (model, _quants) in MODELS.items() if name not in INEXACT}
+    assert EXACT_COMPUTE - {"gptoss"} == asked
 
 
 def test_a_longer_context_than_the_models_own_is_cut_on_both_sides(tmp_path: Path) -> None:
