@@ -6,6 +6,10 @@ BIN    := $(VENV)/bin
 STORE  := $(CURDIR)/examples/quickstart/.modelforge/store
 FORGE  := MODELFORGE_STORE=$(STORE) $(BIN)/modelforge -C examples/quickstart --runtime embedded
 
+# The unit tests write thousands of small files: into memory where 2 GiB of it are free for files, as on most Linux.
+ROOM   := $(shell df -Pk /dev/shm 2>/dev/null | awk 'END { print ($$4 > 2000000) }')
+FILES  := $(if $(filter 1,$(ROOM)),PYTEST_DEBUG_TEMPROOT=/dev/shm)
+
 .PHONY: quickstart test check docs accuracy benchmarks clean
 
 # A profile becomes a tested model, offline and without Ollama, in a store of its own.
@@ -16,7 +20,7 @@ quickstart: $(VENV)/.quickstart
 # The unit tests, plans against llama.cpp's own planner, and the live tests of what is installed here; the others say
 # why they are skipped.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --ignore=tests/live --ignore=tests/oracle
+	$(FILES) $(BIN)/python -m pytest -n 2 --ignore=tests/live --ignore=tests/oracle -o tmp_path_retention_policy=failed
 	$(BIN)/python -m pytest -n 2 tests/oracle
 	$(BIN)/python -m pytest tests/live
 
