@@ -42,6 +42,7 @@ class Finding:
 def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Everything that is wrong with a profile's data between its keys; wrong types are left to the schema."""
     yield from _base(_table(data, "base"))
+    yield from _chat_format(data)
     yield from _cache(data)
     yield from _server(_table(data, "resolve"), _table(data, "serve"))
     yield from _tests(data.get("smoke"))
@@ -108,6 +109,18 @@ def _quant(path: KeyPath, quant: object, known: tuple[str, ...]) -> Iterator[Fin
         expected=expected,
         hint=did_you_mean(quant, known),
     )
+
+
+def _chat_format(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Ollama asks a model's renderer before its template (`renderPrompt` in server/prompt.go, v0.32.15)."""
+    if isinstance(data.get("renderer"), str) and "chat_template_file" in data:
+        yield Finding(
+            path=("chat_template_file",),
+            message="'chat_template_file' would never be used: 'renderer' makes the prompts",
+            kind="conflict",
+            hint='remove one of the two; what is inherited goes with unset = ["renderer"]',
+            on_key=True,
+        )
 
 
 def _cache(data: Mapping[str, Any]) -> Iterator[Finding]:
