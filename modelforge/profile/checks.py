@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from modelforge.profile.positions import KeyPath
 
-_FULL = frozenset({"f16", "bf16"})
+FULL_CACHES = frozenset({"f16", "bf16"})
 # What `ollama create --quantize` makes (fs/ggml/type.go).
-_MADE = ("Q8_0", "Q4_K_M", "Q4_K_S", "F16")
+MADE = ("Q8_0", "Q4_K_M", "Q4_K_S", "F16")
 _SHARED = ("kv_cache", "flash_attention", "parallel")
 _DEFAULTS = {"kv_cache": "f16", "flash_attention": "auto", "parallel": 1}
 
@@ -74,7 +74,7 @@ def _base(base: Mapping[str, Any]) -> Iterator[Finding]:
     listed = base.get("quants")
     for index, quant in enumerate(listed if isinstance(listed, list) else ()):
         yield from _quant(("base", "quants", index), quant, quants.names())
-    yield from _quant(("base", "quantize"), base.get("quantize"), _MADE)
+    yield from _quant(("base", "quantize"), base.get("quantize"), MADE)
 
 
 def _base_model(model: object) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def _cache(data: Mapping[str, Any]) -> Iterator[Finding]:
     for name in ("resolve", "serve"):
         table = _table(data, name)
         cache = table.get("kv_cache")
-        if table.get("flash_attention") == "off" and isinstance(cache, str) and cache not in _FULL:
+        if table.get("flash_attention") == "off" and isinstance(cache, str) and cache not in FULL_CACHES:
             yield Finding(
                 path=(name, "kv_cache"),
                 message=f"'kv_cache' is {value_text(cache)}, which needs flash attention, but that is off",
