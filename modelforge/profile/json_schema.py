@@ -81,7 +81,7 @@ def document_schema(
     head = {"$schema": _DRAFT, "title": title}
     # in an order of our own: pydantic's is another one each time
     tables = {name: definitions[name] for name in sorted(definitions)}
-    return {**head, **_without_unions(made | {"definitions": tables}, tables)}
+    return {**head, **_tidied(made | {"definitions": tables}, tables)}
 
 
 class _Generator(GenerateJsonSchema):
@@ -129,17 +129,26 @@ class _Generator(GenerateJsonSchema):
 # -- unions ------------------------------------------------------------------------------------------
 
 
-def _without_unions(schema: Any, definitions: Json) -> Any:  # noqa: ANN401 (JSON)
-    """The schema with `anyOf` of different types said in one, so that an error is told where it is."""
+def _tidied(schema: Any, definitions: Json) -> Any:  # noqa: ANN401 (JSON)
+    """The schema with `anyOf` of different types said in one, so that an error is told where it is.
+
+    And without what pydantic's versions differ in: a table of anything, and limits that are whole numbers.
+    """
     if isinstance(schema, list):
-        return [_without_unions(each, definitions) for each in schema]
+        return [_tidied(each, definitions) for each in schema]
+    if isinstance(schema, float) and schema.is_integer():
+        return int(schema)
     if not isinstance(schema, dict):
         return schema
     members = schema.get("anyOf", ())
     if members and all("type" in _followed(each, definitions) for each in members):
         rest = {key: value for key, value in schema.items() if key != "anyOf"}
         schema = rest | _merged([_followed(each, definitions) for each in members]) | rest
-    return {key: _without_unions(value, definitions) for key, value in schema.items()}
+    return {
+        key: _tidied(value, definitions)
+        for key, value in schema.items()
+        if (key, value) != ("additionalProperties", True)
+    }
 
 
 def _followed(schema: Json, definitions: Json) -> Json:
