@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelforge.buffers import buffers_of
 from modelforge.memory import footprint
@@ -200,9 +201,12 @@ class Case:
         )
 
 
-def fits(answer: dict[str, int], layers: int) -> bool:
-    """Whether llama.cpp puts all of a model of so many layers (with the output) on the devices."""
-    return answer["status"] == 0 and not answer["overrides"] and not 0 <= answer["layers"] < layers
+def fits(answer: dict[str, Any], case: Case, layers: int) -> bool:
+    """Whether llama.cpp puts all of a model of so many layers (with the output) on the devices, whole or in parts."""
+    names = [tensor.name for tensor in MODELS[case.model][0].header(case.quant).tensors]
+    in_memory = [re.compile(pattern) for pattern, device in answer["overrides"] if device < 0]
+    left = any(pattern.search(name) for pattern in in_memory for name in names)
+    return answer["status"] == 0 and not left and not 0 <= answer["layers"] < layers
 
 
 def is_stricter(case: Case, shape: ModelShape) -> bool:

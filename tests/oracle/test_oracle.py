@@ -115,7 +115,7 @@ def test_what_fits_is_what_llama_cpp_puts_on_the_cards(
     answers = oracle.planner.ask(questions, tmp_path) if questions else []
     for (case, shape, plan), answer in zip(asked, answers, strict=True):
         assert answer is not None, case
-        fits = grid.fits(answer, plan.layers)
+        fits = grid.fits(answer, case, plan.layers)
         assert fits or plan.slack < 0, f"a false 'fits': {case}, {plan.slack / MIB:.0f} MiB, {answer}"
         assert plan.slack >= 0 or not fits or grid.is_stricter(case, shape), (case, plan.slack / MIB, answer)
 
