@@ -105,9 +105,3 @@ def test_devices_are_filled_from_the_last_one_and_its_pipeline_goes_into_the_hea
     placed = footprint(shape, settings(32768, num_batch=1024), gpus(1990, 1990, 1990))
     assert placed.slack >= 0
     assert placed.shares[1].budget > placed.shares[0].budget
-
-
-def test_a_mixture_of_experts_is_not_placed_by_hand() -> None:
-    shape = shape_of(models.MIXTRAL_8X7B.header("Q3_K_M"))
-    split = footprint(shape, settings(32768, num_batch=1024), gpus(19597, 9798))
-    assert split.slack < 0
