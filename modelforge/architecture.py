@@ -117,6 +117,8 @@ EXACT_COMPUTE_UNKNOWN = (
     | (ENCODERS - {"bert"})
 )
 """Known architectures whose compute buffer was not found exact by llama.cpp's planner, or not tried."""
+NEARLY_EXACT = frozenset({"falcon-h1"})
+"""Of these, those of which it is known how far the form may be too low on an accelerator."""
 
 
 def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:

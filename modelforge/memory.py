@@ -318,7 +318,8 @@ def _work(job: _Job, transit: int) -> Work:
     ]
     more = _PIPELINE_STATES if job.shape.state else 0
     first, further = (0 if transit else rows + more for rows in _PIPELINE_ROWS[buffers.mixed])
-    scans = [0 if transit else quarters * buffers.scan() // 4 for quarters in _PIPELINE_SCANS]
+    side_by_side = transit or job.shape.parallel_blocks
+    scans = [0 if side_by_side else quarters * buffers.scan() // 4 for quarters in _PIPELINE_SCANS]
 
     def graphs(spread: int, scan: int = 0) -> tuple[int, ...]:
         return tuple(
