@@ -30,7 +30,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tables of the documentation, from the code.
+# The tables of the documentation and the profile's JSON Schema, from the code.
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
 

@@ -145,7 +145,7 @@ def decide(planner: Planner, engine: str, name: str, folder: Path) -> dict[int, 
         if answer is None or case.is_close(files.get(name, case.quant)[1], engine):
             here.close += 1
             continue
-        fits, ours = grid.fits(answer, plan.layers), plan.slack >= 0
+        fits, ours = grid.fits(answer, case, plan.layers), plan.slack >= 0
         if ours != fits:
             sys.stderr.write(f"{case}: slack {plan.slack / MIB:.0f} MiB, llama.cpp {answer}\n")
         name_of = {
