@@ -71,7 +71,8 @@ class Work:
             from modelforge.bases.registrysource import Source  # noqa: PLC0415
 
             kept = Kept(self.site.cache / "registry", self.site.now)
-            self.sources[key] = Source((self.connect or self._connect)(host, insecure), kept)
+            connect = self.connect or self._connect
+            self.sources[key] = Source(connect(host, insecure), kept, self.site.emit)
         return self.sources[key]
 
     def _connect(self, host: str, insecure: bool) -> Registry:  # noqa: FBT001 (as `connect` is called)

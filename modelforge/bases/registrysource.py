@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from modelforge.bases.ranged import read_by_ranges
 from modelforge.errors import Unreachable
+from modelforge.events import Progress, silent
 from modelforge.registry import NotThere, Reference, is_digest
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from modelforge.bases import Blob
     from modelforge.bases.registrycache import Kept
+    from modelforge.events import Emit
     from modelforge.gguf import Header
     from modelforge.registry import Manifest
     from modelforge.registry.client import Registry
@@ -30,10 +32,12 @@ class Source:
     """One registry during one command: nothing is asked of it twice, and nothing more once it does not answer.
 
     `seen` is the time (Unix s) of the oldest answer that was taken from the cache for want of a new one, `trouble` why.
+    `emit` hears how far the reading of headers is, which may be much over a slow line.
     """
 
-    def __init__(self, registry: Registry, kept: Kept) -> None:
+    def __init__(self, registry: Registry, kept: Kept, emit: Emit = silent) -> None:
         self.registry = registry
+        self._emit = emit
         self.trouble: Unreachable | None = None
         self.seen: float | None = None
         self._kept = kept
@@ -74,7 +78,13 @@ class Source:
 
     def headers(self, blobs: Iterable[tuple[str, Blob, str]]) -> tuple[Header, ...]:
         """The headers of blobs, each with its repository and a name for errors, side by side."""
-        return _side_by_side(lambda one: self.header(*one), blobs, HEADERS_AT_ONCE)
+        wanted = tuple(blobs)
+        text = f"headers from {self.host}"
+
+        def told(done: int) -> None:
+            self._emit(Progress(stage="pick", text=text, done=done, total=len(wanted), unit=""))
+
+        return _side_by_side(lambda one: self.header(*one), wanted, HEADERS_AT_ONCE, told)
 
     def header(self, repository: str, blob: Blob, name: str) -> Header:
         """The header of a blob of weights, read by ranges.
@@ -148,10 +158,22 @@ class Source:
             self.seen = time if self.seen is None else min(self.seen, time)
 
 
-def _side_by_side(do: Callable[[Item], Result], items: Iterable[Item], workers: int) -> tuple[Result, ...]:
-    """Results in the order of the items. The first that fails ends it; those not begun yet are not begun."""
+def _side_by_side(
+    do: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    told: Callable[[int], None] = lambda _done: None,
+) -> tuple[Result, ...]:
+    """Results in the order of the items. The first that fails ends it; those not begun yet are not begun.
+
+    `told` hears, in the thread that waits, how many there are so far.
+    """
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
-        return tuple(pool.map(do, items))
+        found: list[Result] = []
+        for result in pool.map(do, items):
+            found.append(result)
+            told(len(found))
+        return tuple(found)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
