@@ -99,7 +99,8 @@ def _without_registry(work: Work, target: Target, error: Unreachable) -> Found:
     try:
         found = _served(work, target)
     except (NothingServed, Unreachable):
-        raise error from None
+        message = f"'{target.profile.base.model}' cannot be looked for: {error.problems[0].message}"
+        raise Unreachable(message, hint=error.problems[0].hint) from None
     host = reference_of(target.profile.base.model, target.profile.base.tag).host
     note = f"the registry {host} cannot be reached ({error.problems[0].message}); planned with what the runtime has"
     return Found(candidates=found.candidates, notes=(note,))

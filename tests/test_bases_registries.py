@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
-from modelforge.bases import RegistryModel
+from modelforge.bases import RegistryModel, registrysource
 from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.registrycache import Kept
 from modelforge.bases.registrysource import Source
@@ -305,3 +305,18 @@ def test_a_registry_over_plain_http_says_so(there: Place) -> None:
     (found,) = registry_candidates(Base(model="localhost:5000/team/coder:7b-base-q8_0"), source).candidates
     assert isinstance(found.source, RegistryModel)
     assert (found.ref, found.source.insecure) == ("localhost:5000/team/coder:7b-base-q8_0", True)
+
+
+def test_an_interrupt_ends_the_other_threads(there: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registrysource, "HEADERS_AT_ONCE", 1)
+    registry = there.registry.open()
+
+    def told(_event: object) -> None:
+        there.registry.before = lambda _: httpx2.Response(429, headers={"retry-after": "30"})
+        raise KeyboardInterrupt
+
+    source = Source(registry, Kept(there.folder / "cache", lambda: DAY), told)
+    with pytest.raises(KeyboardInterrupt):
+        registry_candidates(Base(model=MODEL, variant="instruct"), source)
+    with pytest.raises(Unreachable, match="it was interrupted"):
+        registry.tags("team/coder")

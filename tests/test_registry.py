@@ -448,3 +448,29 @@ def test_a_registry_of_plain_http_gets_a_hint() -> None:
 def test_no_network() -> None:
     with pytest.raises(Unreachable, match="the network is unreachable"):
         FakeRegistry(before=no_network).open().tags("a/b")
+
+
+def test_a_wait_ends_when_it_is_stopped() -> None:
+    busy = Busy(99, after="30")
+    fake = FakeRegistry()
+    registry = fake.open(sleep=None)
+
+    def before(request: httpx2.Request) -> httpx2.Response | None:
+        registry.stop()
+        return busy(request)
+
+    fake.before = before
+    with pytest.raises(Unreachable, match="it was interrupted"):
+        registry.manifest("a/b", "c")
+    assert len(fake.asked) == 1
+
+
+def test_a_body_ends_when_it_is_stopped() -> None:
+    fake = FakeRegistry()
+    fake.push("a/b:c", DATA)
+    registry = fake.open()
+    with registry.stream("a/b", DIGEST, 0) as pieces:
+        next(pieces)
+        registry.stop()
+        with pytest.raises(Unreachable, match="it was interrupted"):
+            next(pieces)

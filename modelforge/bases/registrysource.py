@@ -74,7 +74,7 @@ class Source:
 
     def manifests(self, references: Iterable[Reference]) -> tuple[Manifest | None, ...]:
         """The same for many, side by side."""
-        return _side_by_side(self.manifest, references, MANIFESTS_AT_ONCE)
+        return self._side_by_side(self.manifest, references, MANIFESTS_AT_ONCE)
 
     def headers(self, blobs: Iterable[tuple[str, Blob, str]]) -> tuple[Header, ...]:
         """The headers of blobs, each with its repository and a name for errors, side by side."""
@@ -84,7 +84,7 @@ class Source:
         def told(done: int) -> None:
             self._emit(Progress(stage="pick", text=text, done=done, total=len(wanted), unit=""))
 
-        return _side_by_side(lambda one: self.header(*one), wanted, HEADERS_AT_ONCE, told)
+        return self._side_by_side(lambda one: self.header(*one), wanted, HEADERS_AT_ONCE, told)
 
     def header(self, repository: str, blob: Blob, name: str) -> Header:
         """The header of a blob of weights, read by ranges.
@@ -157,23 +157,26 @@ class Source:
         with self._lock:
             self.seen = time if self.seen is None else min(self.seen, time)
 
+    def _side_by_side(
+        self,
+        do: Callable[[Item], Result],
+        items: Iterable[Item],
+        workers: int,
+        told: Callable[[int], None] = lambda _done: None,
+    ) -> tuple[Result, ...]:
+        """Results in the order of the items. The first that fails ends it; those not begun yet are not begun.
 
-def _side_by_side(
-    do: Callable[[Item], Result],
-    items: Iterable[Item],
-    workers: int,
-    told: Callable[[int], None] = lambda _done: None,
-) -> tuple[Result, ...]:
-    """Results in the order of the items. The first that fails ends it; those not begun yet are not begun.
-
-    `told` hears, in the thread that waits, how many there are so far.
-    """
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        found: list[Result] = []
-        for result in pool.map(do, items):
-            found.append(result)
-            told(len(found))
-        return tuple(found)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        `told` hears, in the thread that waits, how many there are so far.
+        """
+        pool = ThreadPoolExecutor(max_workers=workers)
+        try:
+            found: list[Result] = []
+            for result in pool.map(do, items):
+                found.append(result)
+                told(len(found))
+            return tuple(found)
+        except KeyboardInterrupt:
+            self.registry.stop()  # else the command would end when the last thread has waited its time
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -68,7 +68,7 @@ class _Keys:
 
 
 class Calls:
-    """GETs at one host, from any thread. `sleep` waits for so many seconds."""
+    """GETs at one host, from any thread. `sleep` waits for so many seconds; None: for real, until `stop`."""
 
     def __init__(
         self,
@@ -78,14 +78,15 @@ class Calls:
         login: Callable[[], Login | None],
         timeouts: Timeouts,
         transport: Transport | None,
-        sleep: Callable[[float], None],
+        sleep: Callable[[float], object] | None,
     ) -> None:
         self.url = f"{'http' if insecure else 'https'}://{host}"
         self._host = host
         self._insecure = insecure
         self._timeouts = timeouts
         self._transport = transport
-        self._sleep = sleep
+        self._stopped = threading.Event()
+        self._sleep = sleep or self._stopped.wait
         self._keys = _Keys(login)
         self._clients: dict[str, HttpClient] = {}
         self._opening = threading.Lock()
@@ -104,6 +105,16 @@ class Calls:
             while answer is None:
                 answer = self._step(call, stack)
             yield answer
+
+    def stop(self) -> None:
+        """Ends what other threads do here as soon as may be: a wait at once, a body at its next piece."""
+        self._stopped.set()
+
+    def going_on(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces, until `stop`."""
+        for piece in pieces:
+            self._check()
+            yield piece
 
     def close(self) -> None:
         """Lets go of the connections."""
@@ -126,7 +137,7 @@ class Calls:
     def whole(self, answer: Bytes, largest: int, name: str) -> bytes:
         """The body of an answer that has a bound, in bytes."""
         body = bytearray()
-        for piece in answer.pieces:
+        for piece in self.going_on(answer.pieces):
             body += piece
             if len(body) > largest:
                 raise CutOff(self.url, f"{name} is longer than {largest >> 20} MiB")
@@ -150,11 +161,16 @@ class Calls:
             return answer
         return None
 
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise Unreachable(f"nothing more is asked of {self.url}: it was interrupted")
+
     def _is_ours(self, call: _Call) -> bool:
         return _origin(call.url) == self.url
 
     def _ask(self, call: _Call, stack: ExitStack) -> Bytes | None:
         """One request; None where it broke off and may be made again."""
+        self._check()
         origin = _origin(call.url)
         headers = {"User-Agent": f"modelforge/{__version__}", **call.headers}
         key = self._keys.headers.get(call.repository)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -44,7 +43,7 @@ def open_registry(
     home: Path,
     timeouts: Timeouts,
     transport: Transport | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] | None = None,
 ) -> Registry:
     """A registry. Nothing is asked of it, and no credentials are looked up, before they are needed.
 
@@ -55,7 +54,7 @@ def open_registry(
         home: the user's own folder, where docker's config.json lies.
         timeouts: of plain calls.
         transport: in place of the network.
-        sleep: waits for so many seconds.
+        sleep: waits for so many seconds; None: for real, until it is stopped.
     """
     host, insecure = host.casefold(), insecure or is_loopback(host)
     calls = Calls(
@@ -146,6 +145,10 @@ class Registry:
         with self._blob(repository, digest, start, wanted) as (pieces, there):
             yield self._to_end(pieces, start, there)
 
+    def stop(self) -> None:
+        """Ends what other threads ask here as soon as may be; nothing more can be asked then."""
+        self._calls.stop()
+
     def close(self) -> None:
         """Lets go of the connections."""
         self._calls.close()
@@ -191,7 +194,7 @@ class Registry:
 
     def _to_end(self, pieces: Iterator[bytes], start: int, there: int | None) -> Iterator[bytes]:
         count = 0
-        for piece in pieces:
+        for piece in self._calls.going_on(pieces):
             count += len(piece)
             yield piece
         if there is not None and count < there:
