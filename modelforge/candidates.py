@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.served import NothingServed, served_candidates
+from modelforge.bases.tags import is_pinned
 from modelforge.errors import BaseProblem, Unreachable
 from modelforge.names import HOST
 from modelforge.registry import NotThere, reference_of
 
 if TYPE_CHECKING:
+    from modelforge.profile.schema import Base
     from modelforge.targets import Target, Work
 
 _HUGGING_FACE = frozenset({"hf.co", "huggingface.co"})
@@ -57,7 +59,8 @@ def _is_down(error: Unreachable) -> bool:
 def _named(work: Work, target: Target) -> Found:
     """A name without a host."""
     try:
-        return _served(work, target)
+        found = _served(work, target)
+        return Found(candidates=found.candidates, notes=_about_sizes(target.profile.base, found))
     except NothingServed as error:
         missing = error
     except Unreachable as error:
@@ -68,6 +71,19 @@ def _named(work: Work, target: Target) -> Found:
         raise _nowhere(missing, error) from None
     except Unreachable as error:
         raise _not_known(missing, error) from None
+
+
+def _about_sizes(base: Base, found: Found) -> tuple[str, ...]:
+    """Sizes that the runtime has not: it may have been given only what fitted it, which must not pass for all."""
+    if is_pinned(base):
+        return ()
+    there = {(one.size or "").casefold() for one in found.candidates}
+    missing = [size for size in base.sizes or () if size.casefold() not in there]
+    if not missing:
+        return ()
+    whole = f"{HOST}/{reference_of(base.model, None).repository}"
+    what = f"planned with what the runtime has: no {base.model} of size {', '.join(missing)}"
+    return (f'{what}; with model = "{whole}" its registry is asked instead',)
 
 
 def _served(work: Work, target: Target) -> Found:

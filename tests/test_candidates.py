@@ -57,6 +57,17 @@ def test_a_name_is_what_the_runtime_has_and_no_registry_is_asked(here: Place) ->
     assert here.registry.asked == []
 
 
+def test_sizes_that_the_runtime_was_never_given_are_told(here: Place) -> None:
+    serve(here, "qwen:7b-q8_0")
+    found = plan(here, "qwen", keys='sizes = ["14b", "7b"]')
+    assert picked(found) == ("qwen:7b-q8_0", ServedModel)
+    (warning,) = found.warnings
+    assert warning.startswith("planned with what the runtime has: no qwen of size 14b; ")
+    assert 'model = "registry.ollama.ai/library/qwen"' in warning
+    pinned = plan(here, "qwen:7b-q8_0", keys='sizes = ["14b", "7b"]')
+    assert not any("planned with" in warning for warning in pinned.warnings)
+
+
 def test_what_the_runtime_does_not_have_is_in_ollamas_library(here: Place) -> None:
     serve(here, "other:7b")
     found = plan(here, "qwen", keys='sizes = ["7b"]')
