@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from modelforge.bases.local import is_local, is_registry, local_candidates
-from modelforge.bases.served import served_candidates
 from modelforge.build import Bench, BuildResult, Order, build, seen
-from modelforge.errors import BaseProblem, DoesNotFit
+from modelforge.candidates import find
+from modelforge.errors import DoesNotFit
 from modelforge.events import Step
 from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
@@ -26,37 +25,20 @@ from modelforge.runtimes.standing import differences
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelforge.bases import Candidate
+    from modelforge.bases.registries import Found
     from modelforge.hardware import Hardware
     from modelforge.runtimes.docker.spec import Preview
     from modelforge.targets import Target, Work
 
 
-def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-    """All candidates of a profile's base, for a command that only looks found once. A runtime's are asked for there."""
+def candidates(work: Work, target: Target) -> Found:
+    """All candidates of a profile's base, for a command that only looks found once."""
     if not work.site.look:
-        return _candidates(work, target)
+        return find(work, target)
     key = (target.profile.base, target.profile.root)
     if key not in work.found:
-        work.found[key] = _candidates(work, target)
+        work.found[key] = find(work, target)
     return work.found[key]
-
-
-def _candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-    site, profile = work.site, target.profile
-    model = profile.base.model
-    if is_local(model, profile.root):
-        return local_candidates(
-            profile.base, root=profile.root, hashes=site.hashes, headers=site.cache / "headers"
-        )
-    if is_registry(model):
-        raise BaseProblem(
-            f"'{model}' is in a registry, and bases from registries are not supported yet",
-            hint="pull it first and name it as your Ollama lists it, or use a GGUF file",
-        )
-    runtime = work.runtime(target.need)
-    there = [entry.name for entry in runtime.list()]
-    return served_candidates(profile.base, runtime.served(model), there=there)
 
 
 def plan(
@@ -66,14 +48,16 @@ def plan(
 
     `context` stands for the profile's `num_ctx`; "max" is the longest with which the pick still fits.
     """
-    there, variant = candidates(work, target), f"{target.profile.model_name}:{target.tag}"
+    base, variant = candidates(work, target), f"{target.profile.model_name}:{target.tag}"
+    there = base.candidates
     if context == "max":
         found = resolve_longest(target.profile, target.hardware, there, variant=variant, use_free=use_free)
     else:
         found = resolve(
             target.profile, target.hardware, there, variant=variant, use_free=use_free, context=context
         )
-    return replace(found, warnings=(*target.notes, *found.warnings)) if target.notes else found
+    notes = (*target.notes, *base.notes)
+    return replace(found, warnings=(*notes, *found.warnings)) if notes else found
 
 
 def rendered(work: Work, target: Target, decided: Plan) -> Rendered:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from modelforge.bases import Candidate, LocalFile, ServedModel, Source
+from modelforge.bases import Candidate, LocalFile, Source
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.render import Rendered, Request
@@ -292,7 +292,7 @@ class FakeRuntime:
         )
 
     def _base(self, source: Source, ref: str) -> Standing:
-        if isinstance(source, ServedModel):
+        if not isinstance(source, LocalFile):
             standing = self.models.get(self._key(source.name))
             if standing is None:
                 raise BuildFailed(f"model '{source.name}' not found")

@@ -103,12 +103,12 @@ def test_a_failure_comes_back_in_the_result(here: Place) -> None:
     assert result.seconds["resolve"] > 0
 
 
-def test_a_registry_base_is_refused_with_what_to_do(here: Place) -> None:
+def test_a_base_on_hugging_face_is_what_the_runtime_pulled(here: Place) -> None:
     here.write(coder=CODER.replace("./models/tiny-*.gguf", "hf.co/org/repo"))
-    with pytest.raises(BaseProblem, match="registries are not supported yet") as caught:
+    with pytest.raises(BaseProblem, match="bases from Hugging Face are not looked for there yet") as caught:
         build(here)
     assert caught.value.exit_code == ExitCode.USAGE
-    assert here.opened == 0
+    assert caught.value.problems[0].hint == "get it: ollama pull hf.co/org/repo"
 
 
 def test_this_machine_as_a_target_is_told_with_the_plan(here: Place) -> None:
@@ -311,7 +311,7 @@ def test_a_command_that_only_looks_finds_candidates_and_hardware_once(here: Plac
     target = target_of(building, "rtx-4090")
     assert pipeline.candidates(building, target) is not pipeline.candidates(building, target)
     other = replace(first.profile, base=first.profile.base.model_copy(update={"quants": ("Q4_0",)}))
-    assert len(pipeline.candidates(looking, replace(first, profile=other))) == 1
+    assert len(pipeline.candidates(looking, replace(first, profile=other)).candidates) == 1
 
 
 def test_a_plan_for_another_context_and_for_the_longest(here: Place) -> None:

@@ -201,7 +201,7 @@ class Base(Table):
     """`[base]`: where the weights come from."""
 
     model: Text
-    """a GGUF file or glob in the project ("./models/tiny-*.gguf"), or a model's name on the server"""
+    """GGUF files in the project ("./models/tiny-*.gguf"), or a model's name, with its registry's host or without"""
     sizes: Some[Text] | None = None
     """ladder of sizes, best first"""
     variant: Text | None = None
@@ -209,13 +209,13 @@ class Base(Table):
     quants: Some[Text] | None = None
     """allow-list of quants; may go below the default floor"""
     tag: Text | None = None
-    """pins one tag, or one file name; the resolver then only checks the fit"""
+    """pins one tag, digest ("sha256:…") or file name; the resolver then only checks the fit"""
     pattern: Annotated[str, AfterValidator(_pattern)] | None = None
     """how tags are spelled; default "{size}-{variant}-{quant}\""""
     quantize: Text | None = None
     """made from an F16/BF16 base by Ollama itself"""
     insecure: bool = False
-    """plain http for a registry that is not on loopback"""
+    """plain http for a registry that is not on this machine's loopback, which always has it"""
 
 
 class Parameters(Table):
