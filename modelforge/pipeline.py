@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from modelforge.bases import RegistryModel
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.bases.served import served_candidates
 from modelforge.build import Bench, BuildResult, Order, build, seen
@@ -188,7 +189,8 @@ def _memory(machine: Hardware | None) -> int | None:
 class Change:
     """What a build would do, without doing it: the plan, and how what stands differs from it, in words.
 
-    `container` is what an engine would be asked for, None where no container is started.
+    `container` is what an engine would be asked for, None where no container is started. `fetches` is how many bytes
+    would come from a registry, at most: blobs that the runtime has from other models are not fetched again.
     """
 
     name: str
@@ -196,6 +198,7 @@ class Change:
     stands: bool
     differences: tuple[str, ...]
     container: Preview | None = None
+    fetches: int = 0
 
 
 def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
@@ -211,7 +214,8 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        wanted = runtime.expected(made) if standing else None
+        from_registry = isinstance(made.base.source, RegistryModel)
+        wanted = runtime.expected(made) if standing or from_registry else None
     except BrokenModel as broken:
         return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
     found = (
@@ -223,4 +227,11 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         stands=standing is not None,
         differences=found if standing else (),
         container=container,
+        fetches=0 if wanted else _fetched_bytes(made.base),
     )
+
+
+def _fetched_bytes(base: Candidate) -> int:
+    if not isinstance(base.source, RegistryModel):
+        return 0
+    return sum({blob.digest: blob.bytes for blob in base.source.blobs}.values())

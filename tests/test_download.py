@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess  # noqa: TID251 (a process to be killed)
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,10 +35,11 @@ from tests.fakes import Heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DATA = bytes(range(256)) * 40
 PIECE = 1000
+BIG = bytes(range(256)) * 8192
+ROOT = Path(__file__).parents[1]
 
 
 def digest(data: bytes) -> str:
@@ -195,6 +199,37 @@ def test_an_interrupt_keeps_what_came(tmp_path: Path) -> None:
     later = Registry()
     assert bring(later, tmp_path).read_bytes() == DATA
     assert later.given == len(DATA) - 5000
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.test_download import BIG, Registry, bring
+
+class Stuck(Registry):
+    def _pieces(self, data, cut):
+        for at in range(0, len(data) // 2, 1 << 16):
+            yield data[at : at + (1 << 16)]
+        print("half", flush=True)
+        time.sleep(60)
+
+bring(Stuck(), Path(sys.argv[1]), BIG)
+"""
+
+
+@pytest.mark.processes
+def test_a_killed_process_costs_nothing_that_came(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"half\n"
+        process.kill()
+    (part,) = names(tmp_path)
+    assert part.endswith(".part")
+    registry = Registry()
+    assert bring(registry, tmp_path, BIG).read_bytes() == BIG
+    assert registry.starts == [len(BIG) // 2]
+    assert registry.given == len(BIG) // 2
 
 
 @pytest.mark.parametrize("given", [DATA[:-1] + b"!", DATA[::-1]], ids=["one byte", "all"])

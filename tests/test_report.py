@@ -222,6 +222,7 @@ class Thing:
     stands: bool = True
     differences: tuple[str, ...] = ("system differs",)
     container: Preview | None = None
+    fetches: int = 0
     path: str = "profiles/assistant.toml"
     purpose: str = "the profile"
 
@@ -236,6 +237,7 @@ def test_small_documents() -> None:
     assert head(dry) == ("modelforge.dry-run/1", 0, [])
     assert dry["variants"][0]["differences"] == ["system differs"]
     assert dry["variants"][0]["container"] is None
+    assert dry["variants"][0]["fetches"] == 0
     container = Preview(image="ollama/ollama", volume="v", gpus="all", request={"Cmd": ("serve",)}, note="n")
     dry = report.dry_run_document([replace(thing, container=container)])
     assert dry["variants"][0]["container"] == {
