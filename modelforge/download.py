@@ -41,7 +41,6 @@ _PIECE = 4 * MIB
 _PART = ".part"
 _LOCK = ".lock"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_GONE = (Unreachable, ConnectionError, TimeoutError)
 
 
 class DownloadCut(Unreachable):
@@ -242,21 +241,21 @@ class _Coming:
         pauses = iter(self._patience.pauses)
         while self._done < self._wanted.bytes:
             start = self._done
-            why = self._try(file)
+            why, hint = self._try(file)
             if self._done == self._wanted.bytes:
                 return
             if self._done - start >= ENOUGH:
                 pauses = iter(self._patience.pauses)
             pause = next(pauses, None)
             if pause is None:
-                raise self._cut(why)
+                raise self._cut(why, hint)
             at = f" from {size_text(self._done)} on" if self._done else ""
             text = f"{self._wanted.name}: {why}; trying again{at}"
             self._emit(Step(stage="pull", text=text, kind="warning"))
             self._patience.sleep(pause)
 
-    def _try(self, file: BinaryIO) -> str:
-        """Writes what one stream brings; why it brought no more, in words."""
+    def _try(self, file: BinaryIO) -> tuple[str, str | None]:
+        """Writes what one stream brings; why it brought no more, in words, and what to do about it."""
         try:
             with self._opened(self._done) as pieces:
                 for piece in pieces:
@@ -265,15 +264,17 @@ class _Coming:
                     self._take(fitting)
                     if self._done == self._wanted.bytes:
                         break
-        except _GONE as error:
-            return str(error) or type(error).__name__
-        return "it ended too early"
+        except Unreachable as error:
+            return str(error), error.problems[0].hint
+        except (ConnectionError, TimeoutError) as error:
+            return str(error) or type(error).__name__, None
+        return "it ended too early", None
 
-    def _cut(self, why: str) -> DownloadCut:
+    def _cut(self, why: str, hint: str | None) -> DownloadCut:
         here, whole = size_text(self._done), size_text(self._wanted.bytes)
         return DownloadCut(
             f"{self._wanted.name} could not be downloaded: {why} ({here} of {whole} are here)",
-            hint="run the same command again: it goes on from there",
+            hint="\n".join(filter(None, (hint, "run the same command again: it goes on from there"))),
         )
 
 

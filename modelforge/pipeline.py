@@ -18,6 +18,7 @@ from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
 from modelforge.longest import resolve_longest
 from modelforge.names import canonical
+from modelforge.registry.fetch import fetch_of
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
 from modelforge.resources import templates
@@ -152,7 +153,8 @@ def build_target(
         order, here=work.is_here(target), memory_here=_memory(work.machine()), gpu_here=work.has_gpu()
     )
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
-    result = build(order, bench)
+    with fetch_of(site, made.base.source) as fetch:
+        result = build(replace(order, fetch=fetch), bench)
     return replace(result, seconds={"resolve": resolved, **result.seconds})
 
 

@@ -159,7 +159,7 @@ class Runtime(Protocol):
         """Has the runtime take a model from its registry, unless it has that very one, and gives what it is there.
 
         Raises:
-            BuildFailed: it could not be brought, or the registry has something else by now.
+            BuildFailed: it could not be brought.
             DownloadCut: the registry cannot be reached.
         """
 

@@ -175,7 +175,7 @@ class OllamaRuntime:
         """Has the server pull a model, or downloads it here and sends it where the server cannot.
 
         Raises:
-            BuildFailed: it could not be brought, or the registry has something else by now.
+            BuildFailed: it could not be brought.
             DownloadCut: the registry cannot be reached.
         """
         return self._bringing().bring(model, fetch, emit)

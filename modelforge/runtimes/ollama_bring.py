@@ -3,7 +3,8 @@
 An Ollama cannot pull from a plain registry, which gives it the bytes but no Location ("no Location header in
 response"); a server elsewhere may not reach a registry that we reach; and in a container loopback is another machine.
 Then the blobs are downloaded here and sent. A server that could read the manifest needs no more than that: it finds
-all blobs there when it pulls again. Any other gets an import under a name of our own, made of what the manifest says.
+all blobs there when it pulls again. Any other gets an import under a name of our own, made of what the manifest says;
+so does one that pulled what the tag means by now, for a plan holds by digest, and may be pinned to it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _NO_MANIFEST = "pull model manifest"
 """How a pull fails that did not even get the manifest (ollama server/images.go, v0.24.0 and v0.32.15)."""
+_MOVED = "its registry has something else under that name by now"
 _FINAL = ("no space left on device", "read-only file system", "permission denied", "newer version of Ollama")
 """What a server cannot do with blobs that come another way either."""
 
@@ -85,18 +87,18 @@ class Bringing:
         """Has the server pull it, or sends it, unless it is there.
 
         Raises:
-            BuildFailed: neither can be done, or the registry has something else by now.
+            BuildFailed: neither can be done.
             DownloadCut: the registry cannot be reached from here.
         """
         found = self.found(model)
         if found is None:
             emit(Step(stage="pull", text=f"{model.name}, {size_text(_bytes(model))}"))
             with self._writing(f"pull {model.name}"):
-                refused = self._pull(model, emit)
-            if refused is not None:
-                text = f"the server cannot pull it ({refused.words}): downloading it here, to send it"
+                why = self._pull(model, emit)
+            if why:
+                text = f"the server cannot pull it ({why}): downloading it here, to send it"
                 emit(Step(stage="pull", text=text))
-                self._send(model, fetch, emit, listed=not refused.words.startswith(_NO_MANIFEST))
+                self._send(model, fetch, emit, again=not why.startswith((_NO_MANIFEST, _MOVED)))
             found = self.found(model)
         if found is None:
             raise BuildFailed(
@@ -118,8 +120,8 @@ class Bringing:
 
     # -- the server pulls ----------------------------------------------------------------------------
 
-    def _pull(self, model: RegistryModel, emit: Emit) -> Refused | None:
-        """Has the server pull; why it cannot, where there is another way."""
+    def _pull(self, model: RegistryModel, emit: Emit) -> str:
+        """Has the server pull; why it cannot, where there is another way, "" if it did."""
         whole = _bytes(model)
         done: Counter[str] = Counter()
 
@@ -134,19 +136,14 @@ class Bringing:
         except Refused as refused:
             if any(words in refused.words for words in _FINAL):
                 raise
-            return refused
-        entry = next((one for one in self.api.tags() if names.same(one.name, model.name)), None)
-        if entry is None or entry.digest not in _listed_digests(model):
-            raise BuildFailed(
-                f"{model.name} changed since the plan was made: the server got something else",
-                hint="run the same command again: it plans with what is there now",
-            )
-        return None
+            return refused.words
+        listed = [one.digest for one in self.api.tags() if names.same(one.name, model.name)]
+        return "" if set(listed) & _listed_digests(model) else _MOVED
 
     # -- we send -------------------------------------------------------------------------------------
 
-    def _send(self, model: RegistryModel, fetch: Fetch, emit: Emit, *, listed: bool) -> None:
-        """Downloads what the server lacks and sends it. `listed`: the server could read the manifest itself."""
+    def _send(self, model: RegistryModel, fetch: Fetch, emit: Emit, *, again: bool) -> None:
+        """Downloads what the server lacks and sends it; `again`: it may then be able to pull."""
         weights = {layer.digest for layer in manifest_of(model).of(*recipe.WEIGHTS)}
         with download_folder(fetch.folder, emit) as folder:
             with reading(self.endpoint):
@@ -155,7 +152,7 @@ class Bringing:
             files = download_all(fetch, [*lacking, *texts], folder, name=model.name, emit=emit)
             with self._writing(f"take {model.name}"):
                 self._upload(model, {blob.digest: files[blob.digest] for blob in lacking}, emit)
-                if not listed or self._pull(model, emit) is not None:
+                if not again or self._pull(model, emit):
                     self._import(model, files, emit)
             for file in files.values():
                 file.unlink(missing_ok=True)
