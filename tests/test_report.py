@@ -130,6 +130,14 @@ def test_a_build_tells_each_variant() -> None:
     }
     assert variant["digests"] == {"plan": "sha256:1", "content": "sha256:2", "manifest": "sha256:3"}
     assert variant["seconds"] == {"resolve": 0.1, "create": 2.0, "smoke": 0.5, "promote": 0.2}
+    brought = report.build_dict(replace(a_build(), seconds={"bring": 60.0, "create": 2.0}))
+    assert brought["seconds"] == {
+        "resolve": None,
+        "create": 2.0,
+        "smoke": None,
+        "promote": None,
+        "bring": 60.0,
+    }
     (result,) = variant["smoke"]["results"]
     assert {
         key: result[key] for key in ("name", "verdict", "prompt", "reply", "seconds", "tokens_per_second")
