@@ -31,6 +31,9 @@ storage:
 http:
   addr: 127.0.0.1:{port}
 """
+_LOCATION = """  headers:
+    Location: ["#"]
+"""
 
 
 def program() -> str | None:
@@ -42,6 +45,7 @@ def program() -> str | None:
 class Registry:
     """One real registry. `given` counts the bytes of blobs that an `Opener` got.
 
+    `pulls`: it adds the header to its answers without which no Ollama can pull.
     The one that gets `cut_after` bytes in all is cut off there, once, by a broken connection or by `error`.
     """
 
@@ -51,6 +55,7 @@ class Registry:
     given: int = 0
     cut_after: int | None = None
     error: BaseException | None = None
+    pulls: bool = False
 
     @property
     def host(self) -> str:
@@ -60,7 +65,8 @@ class Registry:
     def start(self) -> None:
         """Starts it and waits until it answers."""
         config = self.folder / "config.yml"
-        config.write_text(_CONFIG.format(data=self.folder / "data", port=self.port), encoding="utf-8")
+        text = _CONFIG.format(data=self.folder / "data", port=self.port)
+        config.write_text(text + (_LOCATION if self.pulls else ""), encoding="utf-8")
         with (self.folder / "registry.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [program() or "docker-registry", "serve", str(config)],

@@ -192,6 +192,25 @@ def test_a_server_gets_what_it_cannot_pull_and_has_it_as_if_pulled(
     assert server.call("POST", "/api/show", {"model": pushed.name})[0] == 200
 
 
+def test_a_server_that_can_pull_does(server: Server, on_server: Builder, tiny: Path, tmp_path: Path) -> None:
+    registry = Registry(folder=tmp_path / "pulls", pulls=True)
+    registry.folder.mkdir()
+    registry.start()
+    try:
+        name = f"{registry.host}/team/coder:v1"
+        model = registry.push(server, name, files={"tiny.gguf": upload(server, tiny)}, **FIELDS)
+        runtime = on_server.runtime()
+        fetch = Fetch(open=registry.opener(model), folder=tmp_path / "d")
+        assert_built(on_server.build(runtime, model, fetch=fetch))
+    finally:
+        registry.stop()
+    assert not any("cannot pull" in text for text in on_server.heard.texts)
+    assert {entry.name: entry.digest for entry in runtime.list()}[name] == model.digest
+    assert_inherited(runtime, "coder:latest")
+    assert registry.given == 0
+    assert on_server.build(runtime, model, fetch=fetch).status == "unchanged"
+
+
 def test_a_server_that_cannot_reach_the_registry_gets_an_import(
     on_server: Builder, registry: Registry, pushed: RegistryModel
 ) -> None:
