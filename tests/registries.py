@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 HOST = "registry.example.com"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
-
-Handler = "Callable[[httpx2.Request], httpx2.Response | None]"
 
 
 def sha256(data: bytes) -> str:
@@ -59,10 +58,10 @@ class FakeRegistry:
     storage: str = ""
     cut: int | None = None
     before: Callable[[httpx2.Request], httpx2.Response | None] = lambda _request: None
-    tags: dict[str, bytes] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    requests: list[httpx2.Request] = field(default_factory=list)
+    tags: dict[str, bytes] = field(default_factory=dict, repr=False)
+    blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
+    asked: list[str] = field(default_factory=list, repr=False)
+    requests: list[httpx2.Request] = field(default_factory=list, repr=False)
     sent: int = 0
 
     def push(self, name: str, weights: bytes, *, projector: bytes = b"", **more: bytes) -> str:
@@ -87,6 +86,10 @@ class FakeRegistry:
             "sleep": lambda _seconds: None,
         }
         return open_registry(host, timeouts=Timeouts(), transport=self.transport, **(given | more))  # type: ignore[arg-type]
+
+    def connect(self, host: str, insecure: bool) -> Registry:  # noqa: FBT001 (as `Work.connect` is called)
+        """The same, as `Work.connect` wants it."""
+        return self.open(host, insecure=insecure)
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -142,6 +145,11 @@ class FakeRegistry:
 
     def _told(self, count: int) -> None:
         self.sent += count
+
+
+def no_network(_request: httpx2.Request) -> httpx2.Response:
+    """For `before`: nothing answers."""
+    raise httpx2.ConnectError("x") from OSError(errno.ENETUNREACH, "x")
 
 
 def unknown(code: str) -> httpx2.Response:

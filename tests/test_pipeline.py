@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelforge import pipeline
-from modelforge.bases import RegistryModel, ServedModel
+from modelforge.bases import ServedModel
 from modelforge.errors import BaseProblem, BuildFailed, DoesNotFit, ExitCode, UsageProblem
 from modelforge.identity import content_of, plan_digest
 from modelforge.journal import Journal, Pending
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from modelforge.bases import Candidate
     from modelforge.build import BuildResult
     from modelforge.resolve import Plan
     from modelforge.targets import Target, Work
@@ -106,12 +105,12 @@ def test_a_failure_comes_back_in_the_result(here: Place) -> None:
     assert result.seconds["resolve"] > 0
 
 
-def test_a_registry_base_is_refused_with_what_to_do(here: Place) -> None:
+def test_a_base_on_hugging_face_is_what_the_runtime_pulled(here: Place) -> None:
     here.write(coder=CODER.replace("./models/tiny-*.gguf", "hf.co/org/repo"))
-    with pytest.raises(BaseProblem, match="registries are not supported yet") as caught:
+    with pytest.raises(BaseProblem, match="bases from Hugging Face are not looked for there yet") as caught:
         build(here)
     assert caught.value.exit_code == ExitCode.USAGE
-    assert here.opened == 0
+    assert caught.value.problems[0].hint == "get it: ollama pull hf.co/org/repo"
 
 
 def test_this_machine_as_a_target_is_told_with_the_plan(here: Place) -> None:
@@ -192,23 +191,12 @@ def test_a_dry_run_of_what_does_not_fit(here: Place) -> None:
 
 
 @pytest.fixture
-def registry(here: Place, monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
-    """The profile's base is in a registry, planned with its manifest."""
-    fake = FakeRegistry()
+def registry(here: Place) -> FakeRegistry:
+    """The profile's base is in a registry."""
     file = next((here.root / "models").glob("*.gguf"))
-    digest = fake.push("team/coder:v1", file.read_bytes(), system=b"Be kind.")
-    found = fake.open().manifest("team/coder", "v1")
-    assert found.digest == digest
-    source = RegistryModel(name=f"{HOST}/team/coder:v1", digest=digest, manifest=found.raw, blobs=found.blobs)
-    real = pipeline._candidates
-
-    def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-        return tuple(replace(one, source=source) for one in real(work, target))
-
-    monkeypatch.setattr(pipeline, "_candidates", candidates)
-    monkeypatch.setattr("modelforge.registry.client.open_registry", lambda host, **_more: fake.open(host))
-    fake.sent = 0
-    return fake
+    here.registry.push("team/coder:v1", file.read_bytes(), system=b"Be kind.")
+    here.write(coder=CODER.replace("./models/tiny-*.gguf", f"{HOST}/team/coder:v1"))
+    return here.registry
 
 
 def test_a_base_in_a_registry_is_fetched_by_a_build_alone(here: Place, registry: FakeRegistry) -> None:
@@ -217,7 +205,8 @@ def test_a_base_in_a_registry_is_fetched_by_a_build_alone(here: Place, registry:
     whole = sum(len(blob) for blob in registry.blobs.values())
     change = dry_run(work, target_of(work), BuildOptions())
     assert (change.stands, change.fetches) == (False, whole)
-    assert (registry.sent, here.runtime.called("bring")) == (0, [])
+    assert here.runtime.called("bring") == []
+    registry.sent = 0
     first = build(here)
     assert (first.status, first.error) == ("built", None)
     sent = registry.sent
@@ -359,7 +348,7 @@ def test_a_command_that_only_looks_finds_candidates_and_hardware_once(here: Plac
     target = target_of(building, "rtx-4090")
     assert pipeline.candidates(building, target) is not pipeline.candidates(building, target)
     other = replace(first.profile, base=first.profile.base.model_copy(update={"quants": ("Q4_0",)}))
-    assert len(pipeline.candidates(looking, replace(first, profile=other))) == 1
+    assert len(pipeline.candidates(looking, replace(first, profile=other)).candidates) == 1
 
 
 def test_a_plan_for_another_context_and_for_the_longest(here: Place) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import errno
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +14,7 @@ from modelforge import process
 from modelforge.errors import BaseProblem, BuildFailed, ExitCode, ForgeError, Unreachable, UsageProblem
 from modelforge.process import Completed
 from modelforge.registry import MANIFEST_TYPE, NotThere, manifest_of, reference_of
-from tests.registries import HOST, FakeRegistry, sha256, unknown
+from tests.registries import HOST, FakeRegistry, no_network, sha256, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -447,8 +446,5 @@ def test_a_registry_of_plain_http_gets_a_hint() -> None:
 
 
 def test_no_network() -> None:
-    def before(_request: httpx2.Request) -> httpx2.Response:
-        raise httpx2.ConnectError("x") from OSError(errno.ENETUNREACH, "x")
-
     with pytest.raises(Unreachable, match="the network is unreachable"):
-        FakeRegistry(before=before).open().tags("a/b")
+        FakeRegistry(before=no_network).open().tags("a/b")

@@ -18,6 +18,7 @@ from modelforge.profile.schema import Expect, SmokeTest
 from modelforge.runtimes import ChatRequest, Turn
 from modelforge.runtimes.ollama_weights import import_name
 from tests.fakes import Heard, digest, some_candidate, some_rendered
+from tests.live.forge import quickstart
 from tests.live.registries import Registry, program
 from tests.live.sites import Bureau, bureau
 from tests.plans import profile
@@ -43,6 +44,17 @@ FIELDS = {
 TEST = SmokeTest(
     name="answers", prompt="Write a function that adds two numbers.", expect=Expect(contains="def")
 )
+PROFILE = """
+system = "Be brief."
+[base]
+model = "{base}"
+[parameters]
+num_ctx = 512
+[[smoke]]
+name = "answers"
+prompt = "Write a function that adds two numbers."
+expect = {{ contains = "def" }}
+"""
 EXACT = {"temperature": 0, "seed": 1, "num_predict": 40}
 
 
@@ -157,6 +169,33 @@ def assert_inherited(runtime: Runtime, name: str) -> None:
 
 def assert_nothing_lies_about(place: Bureau) -> None:
     assert list((place.folder / "cache" / "downloads").glob("sha256-*")) == []
+
+
+# -- the command ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ollama", "embedded"])
+def test_a_profile_names_a_registry_and_that_is_all(
+    kind: str, server: Server, registry: Registry, pushed: RegistryModel, tmp_path: Path
+) -> None:
+    forge = quickstart(tmp_path / "forge", OLLAMA_HOST=server.host)
+    forge.profile("remote", PROFILE.format(base=pushed.name))
+    would = forge.run("build", "remote", "--runtime", kind, "--dry-run")
+    assert would.code == 0, would.err
+    assert "the base from its registry, 2.7 MiB at most" in would.out
+    first, second = (forge.run("build", "remote", "--runtime", kind, "--json") for _ in range(2))
+    assert first.code == 0, first.err
+    (built,), (again,) = first.document["variants"], second.document["variants"]
+    assert (built["status"], built["smoke"]["passed"]) == ("built", 1)
+    assert built["seconds"]["bring"] > 0
+    assert (again["status"], again["digests"]) == ("unchanged", built["digests"])
+    registry.stop()
+    try:
+        offline = forge.run("build", "remote", "--runtime", kind, "--json")
+    finally:
+        registry.start()
+    (variant,) = offline.document["variants"]
+    assert (variant["status"], variant["digests"]["content"]) == ("unchanged", built["digests"]["content"])
 
 
 # -- a server --------------------------------------------------------------------------------------------
