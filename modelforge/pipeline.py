@@ -8,14 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from modelforge.bases import RegistryModel
 from modelforge.build import Bench, BuildResult, Order, build, seen
 from modelforge.candidates import find
+from modelforge.download import Fetch
 from modelforge.errors import DoesNotFit
 from modelforge.events import Step
 from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
 from modelforge.longest import resolve_longest
-from modelforge.names import canonical
+from modelforge.names import canonical, parse
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
 from modelforge.resources import templates
@@ -23,8 +25,10 @@ from modelforge.runtimes import NOTHING, BrokenModel, RuntimeInfo
 from modelforge.runtimes.standing import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
+    from modelforge.bases import Candidate
     from modelforge.bases.registries import Found
     from modelforge.hardware import Hardware
     from modelforge.runtimes.docker.spec import Preview
@@ -126,6 +130,7 @@ def build_target(
         keep=site.project.settings.keep,
         keep_failed=options.keep_failed,
         wait=options.wait,
+        fetch=_fetch(work, made.base),
     )
     known = _seen(work, order)
     if known is not None:
@@ -137,6 +142,20 @@ def build_target(
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
     result = build(order, bench)
     return replace(result, seconds={"resolve": resolved, **result.seconds})
+
+
+def _fetch(work: Work, base: Candidate) -> Fetch | None:
+    """Where the blobs of a base in a registry come from. The registry is not called before one is opened."""
+    source = base.source
+    if not isinstance(source, RegistryModel):
+        return None
+    name = parse(source.name)
+
+    def opened(digest: str, start: int) -> AbstractContextManager[Iterator[bytes]]:
+        registry = work.source(name.host.casefold(), insecure=source.insecure).registry
+        return registry.stream(f"{name.namespace}/{name.model}", digest, start)
+
+    return Fetch(open=opened, folder=work.site.cache / "downloads")
 
 
 def _seen(work: Work, order: Order) -> BuildResult | None:
@@ -172,7 +191,8 @@ def _memory(machine: Hardware | None) -> int | None:
 class Change:
     """What a build would do, without doing it: the plan, and how what stands differs from it, in words.
 
-    `container` is what an engine would be asked for, None where no container is started.
+    `container` is what an engine would be asked for, None where no container is started. `fetches` is how many bytes
+    would come from a registry, at most: blobs that the runtime has from other models are not fetched again.
     """
 
     name: str
@@ -180,6 +200,7 @@ class Change:
     stands: bool
     differences: tuple[str, ...]
     container: Preview | None = None
+    fetches: int = 0
 
 
 def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
@@ -195,7 +216,8 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        wanted = runtime.expected(made) if standing else None
+        from_registry = isinstance(made.base.source, RegistryModel)
+        wanted = runtime.expected(made) if standing or from_registry else None
     except BrokenModel as broken:
         return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
     found = (
@@ -207,4 +229,11 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         stands=standing is not None,
         differences=found if standing else (),
         container=container,
+        fetches=0 if wanted else _fetched_bytes(made.base),
     )
+
+
+def _fetched_bytes(base: Candidate) -> int:
+    if not isinstance(base.source, RegistryModel):
+        return 0
+    return sum({blob.digest: blob.bytes for blob in base.source.blobs}.values())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from modelforge.bases import Candidate, LocalFile, Source
+from modelforge.bases import Candidate, LocalFile, RegistryModel, ServedModel, Source
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.render import Rendered, Request
@@ -31,6 +31,7 @@ from modelforge.runtimes import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from modelforge.download import Fetch
     from modelforge.events import Emit, Event
     from modelforge.gguf import Header
     from modelforge.runtimes import Runtime
@@ -151,8 +152,23 @@ class FakeRuntime:
 
     def expected(self, rendered: Rendered) -> Standing | None:
         self._begin("expected", rendered.base.ref)
+        source = rendered.base.source
+        if isinstance(source, RegistryModel) and not self._has(source):
+            return None
         made = self._made(rendered)
         return made if set(made.weights) <= self._weights_here() else None
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:
+        after = self._begin("bring", model.name)
+        if not self._has(model):
+            emit(Step(stage="pull", text=model.name))
+            weights = []
+            for blob in model.blobs[:-1]:
+                with fetch.open(blob.digest, 0) as pieces:
+                    weights.append("sha256:" + hashlib.sha256(b"".join(pieces)).hexdigest())
+            self._put(model.name, some_standing(weights=tuple(weights), manifest=model.digest))
+        self._end(after)
+        return ServedModel(name=model.name, digest=model.digest)
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
         after = self._begin("create", name)
@@ -271,6 +287,10 @@ class FakeRuntime:
             Entry(name=name, digest=standing.manifest, bytes=1000, modified=self.modified[name])
             for name, standing in sorted(self.models.items())
         )
+
+    def _has(self, model: RegistryModel) -> bool:
+        standing = self.models.get(self._key(model.name))
+        return standing is not None and standing.manifest == model.digest
 
     def _weights_here(self) -> set[str]:
         return self.weights.union(*(standing.weights for standing in self.models.values()))

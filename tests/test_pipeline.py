@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelforge import pipeline
+from modelforge.bases import ServedModel
 from modelforge.errors import BaseProblem, BuildFailed, DoesNotFit, ExitCode, UsageProblem
 from modelforge.identity import content_of, plan_digest
 from modelforge.journal import Journal, Pending
-from modelforge.pipeline import BuildOptions, build_target, dry_run
+from modelforge.pipeline import BuildOptions, build_target, dry_run, plan, rendered
 from modelforge.runtimes import RuntimeInfo
 from modelforge.targets import targets
 from tests.fakes import FakeRuntime
 from tests.projects import CODER, GAMER, REVIEWER, Place, place
+from tests.registries import HOST, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,6 +185,41 @@ def test_a_dry_run_of_what_does_not_fit(here: Place) -> None:
     work = here.work()
     with pytest.raises(DoesNotFit):
         dry_run(work, target_of(work, "1MiB"), BuildOptions())
+
+
+# -- a base in a registry ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(here: Place) -> FakeRegistry:
+    """The profile's base is in a registry."""
+    file = next((here.root / "models").glob("*.gguf"))
+    here.registry.push("team/coder:v1", file.read_bytes(), system=b"Be kind.")
+    here.write(coder=CODER.replace("./models/tiny-*.gguf", f"{HOST}/team/coder:v1"))
+    return here.registry
+
+
+def test_a_base_in_a_registry_is_fetched_by_a_build_alone(here: Place, registry: FakeRegistry) -> None:
+    work = here.work()
+    before = content_of(work.site, rendered(work, target_of(work), plan(work, target_of(work))))
+    whole = sum(len(blob) for blob in registry.blobs.values())
+    change = dry_run(work, target_of(work), BuildOptions())
+    assert (change.stands, change.fetches) == (False, whole)
+    assert here.runtime.called("bring") == []
+    registry.sent = 0
+    first = build(here)
+    assert (first.status, first.error) == ("built", None)
+    sent = registry.sent
+    assert sent > 0
+    second = build(here)
+    assert (second.status, registry.sent) == ("unchanged", sent)
+    assert second.digests == first.digests
+    assert dry_run(work, target_of(work), BuildOptions()).fetches == 0
+    made = rendered(work, target_of(work), plan(work, target_of(work)))
+    (entry,) = [one for one in here.runtime.list() if one.name.startswith(HOST)]
+    source = ServedModel(name=entry.name, digest=entry.digest)
+    served = replace(made, base=replace(made.base, source=source))
+    assert content_of(work.site, served) == before == first.digests["content"]
 
 
 # -- digests -------------------------------------------------------------------------------------------

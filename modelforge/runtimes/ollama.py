@@ -11,18 +11,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
-from modelforge.bases import LocalFile
+from modelforge.bases import LocalFile, RegistryModel
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress
 from modelforge.http import CutOff, HttpClient
 from modelforge.runtimes import BrokenModel, Placement, RuntimeInfo, ollama_cli
 from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused, patiently
+from modelforge.runtimes.ollama_bring import Bringing
 from modelforge.runtimes.ollama_chat import chat_body, read_reply
 from modelforge.runtimes.ollama_errors import hint_for, reading, writing
 from modelforge.runtimes.ollama_probe import version_key, version_of
+from modelforge.runtimes.ollama_remove import remove
 from modelforge.runtimes.ollama_request import check_sendable, request_body
 from modelforge.runtimes.ollama_show import header_of, needs_verbose, standing_of
-from modelforge.runtimes.ollama_stub import create_stub
 from modelforge.runtimes.ollama_weights import (
     ADAPTER_FILE,
     Room,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from modelforge.bases import Candidate
+    from modelforge.bases import Candidate, ServedModel
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
@@ -159,10 +161,24 @@ class OllamaRuntime:
             UsageProblem: it has something that cannot be asked of Ollama.
         """
         check_sendable(rendered.request)
-        base = self._readable(self._base_name(rendered.base))
+        source = rendered.base.source
+        if isinstance(source, RegistryModel):
+            found = self._bringing().found(source)
+            base = found[1] if found else None
+        else:
+            base = self._readable(self._base_name(source))
         if base is None:
             return None
         return merged(base, rendered.request, [self._digest(path) for path in rendered.request.adapters])
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:
+        """Has the server pull a model, or downloads it here and sends it where the server cannot.
+
+        Raises:
+            BuildFailed: it could not be brought.
+            DownloadCut: the registry cannot be reached.
+        """
+        return self._bringing().bring(model, fetch, emit)
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
         """Makes the model under `name`, its weights first if need be, reads it back and compares.
@@ -242,13 +258,7 @@ class OllamaRuntime:
     def delete(self, name: str) -> None:
         """Removes a name, broken ones too; no error if it is not there."""
         with self._writing(f"delete {name}"):
-            try:
-                self._delete(name)
-            except Refused as refused:
-                if not refused.unreadable:
-                    raise
-                self._mend(name)
-                self._delete(name)
+            remove(self._api, name)
 
     def list(self) -> tuple[Entry, ...]:
         """All models that can be read, our own included."""
@@ -323,10 +333,20 @@ class OllamaRuntime:
     def _digest(self, path: Path) -> str:
         return self._hashes.sha256(path)
 
-    def _base_name(self, base: Candidate) -> str:
-        if isinstance(base.source, LocalFile):
-            return import_name(self._digest(base.source.path))
-        return base.source.name
+    def _base_name(self, source: LocalFile | ServedModel) -> str:
+        if isinstance(source, LocalFile):
+            return import_name(self._digest(source.path))
+        return source.name
+
+    def _bringing(self) -> Bringing:
+        return Bringing(
+            api=self._api,
+            endpoint=self._info.endpoint,
+            version=version_key(self._info.version),
+            look=lambda name: self._look(name, fresh=True),
+            lock=self._lock,
+            room=self._room,
+        )
 
     def _readable(self, name: str, *, fresh: bool = False) -> Standing | None:
         try:
@@ -346,6 +366,8 @@ class OllamaRuntime:
         """The base's name in the server's own spelling, which `from` insists on, and what it has."""
         if isinstance(base.source, LocalFile):
             return self._bring_weights(base.source, emit)
+        if isinstance(base.source, RegistryModel):
+            raise BuildFailed(f"the base {base.source.name} was not brought to {self._info.endpoint}")
         entry = self._entry(base.source.name)
         standing = self._look(entry.name, fresh=True) if entry else None
         if entry is None or standing is None:
@@ -398,21 +420,6 @@ class OllamaRuntime:
                 hint="is another program writing to that server? if not, this is a bug: report it",
             )
         return found
-
-    def _delete(self, name: str) -> None:
-        try:
-            self._api.delete(name)
-        except Refused as refused:
-            if refused.status != NOT_FOUND:
-                raise
-
-    def _mend(self, name: str) -> None:
-        """Makes a broken name readable, so that the server can delete it: a sound manifest over it."""
-        sound = next(iter(self._api.tags()), None)
-        if sound is not None:
-            self._api.copy(sound.name, name)
-        else:
-            create_stub(self._api, name)
 
     def _reading(self) -> AbstractContextManager[None]:
         return reading(self._info.endpoint)

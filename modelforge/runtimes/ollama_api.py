@@ -114,15 +114,14 @@ class OllamaApi:
 
         The answer is streamed: a server goes on with one that is not, even where nobody listens any more.
         """
-        patiently(lambda: self._create(body))
+        patiently(lambda: self._finished("/api/create", body, lambda _line: None))
 
-    def _create(self, body: Mapping[str, Any]) -> None:
-        last = ""
-        with self._lines("/api/create", {**body, "stream": True}) as lines:
-            for line in lines:
-                last = str(line.get("status") or "")
-        if last != "success":
-            raise Refused(OK, f"the server stopped after {last!r}" if last else "the server said nothing")
+    def pull(self, name: str, *, insecure: bool, on_line: Callable[[Mapping[str, Any]], None]) -> None:
+        """Has the server pull a model; `on_line` hears what it says on the way. `insecure`: over plain http.
+
+        Returns only after the server has said `success` as its last word.
+        """
+        patiently(lambda: self._finished("/api/pull", {"model": name, "insecure": insecure}, on_line))
 
     def copy(self, source: str, destination: str) -> None:
         """Copies a model's manifest."""
@@ -144,6 +143,17 @@ class OllamaApi:
     def close(self) -> None:
         """Lets go of the connections."""
         self._http.close()
+
+    def _finished(
+        self, path: str, body: Mapping[str, Any], on_line: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        last = ""
+        with self._lines(path, {**body, "stream": True}) as lines:
+            for line in lines:
+                last = str(line.get("status") or "")
+                on_line(line)
+        if last != "success":
+            raise Refused(OK, f"the server stopped after {last!r}" if last else "the server said nothing")
 
     def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         answer = self._plain(method, path, body)
