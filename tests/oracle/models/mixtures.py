@@ -1,0 +1,150 @@
+"""Mixtures of experts."""
+
+from __future__ import annotations
+
+from tests import shapes
+from tests.oracle.models.parts import (
+    Models,
+    always,
+    attention,
+    experts,
+    gated,
+    norms,
+)
+from tests.shapes import Model
+
+MIXTRAL_8X7B = Model(
+    architecture="llama",
+    layers=32,
+    embedding=4096,
+    heads=32,
+    kv_heads=8,
+    feed_forward=14336,
+    vocabulary=32000,
+    context=32768,
+    keys={"rope.dimension_count": 128, "expert_count": 8, "expert_used_count": 2},
+    per_block=always(
+        norms(4096, "attn_norm", "ffn_norm"), attention(4096, 32, 8, 128), experts(4096, 14336, 8)
+    ),
+)
+OLMOE_7B = Model(
+    architecture="olmoe",
+    layers=16,
+    embedding=2048,
+    heads=16,
+    kv_heads=16,
+    feed_forward=1024,
+    vocabulary=50304,
+    context=4096,
+    keys={"expert_count": 64, "expert_used_count": 8},
+    per_block=always(
+        norms(2048, "attn_norm", "ffn_norm", "attn_q_norm", "attn_k_norm"),
+        attention(2048, 16, 16, 128),
+        experts(2048, 1024, 64),
+    ),
+)
+GLM45_AIR = Model(
+    architecture="glm4moe",
+    layers=47,
+    embedding=4096,
+    heads=96,
+    kv_heads=8,
+    head=128,
+    feed_forward=10944,
+    vocabulary=151552,
+    context=131072,
+    experts=128,
+    expert_width=1408,
+    keys={
+        "expert_used_count": 8,
+        "expert_shared_count": 1,
+        "leading_dense_block_count": 1,
+        "nextn_predict_layers": 1,
+        "rope.dimension_count": 64,
+    },
+    per_block=lambda block: [
+        *norms(4096, "attn_norm", "post_attention_norm"),
+        *attention(4096, 96, 8, 128, biases=True),
+        *(
+            [*experts(4096, 1408, 128), ("exp_probs_b.bias", (128,)), *gated(4096, 1408, "_shexp")]
+            if block
+            else gated(4096, 10944)
+        ),
+        *(
+            [("nextn.eh_proj", (8192, 4096)), *norms(4096, "nextn.enorm", "nextn.hnorm")]
+            if block == 46
+            else []
+        ),
+    ],
+)
+LLAMA4_SCOUT = Model(
+    architecture="llama4",
+    layers=48,
+    embedding=5120,
+    heads=40,
+    kv_heads=8,
+    head=128,
+    feed_forward=16384,
+    vocabulary=202048,
+    context=1048576,
+    experts=16,
+    expert_width=8192,
+    keys={"expert_used_count": 1, "interleave_moe_layer_step": 1},
+    per_block=always(
+        norms(5120, "attn_norm", "ffn_norm"),
+        attention(5120, 40, 8, 128),
+        experts(5120, 8192, 16),
+        gated(5120, 8192, "_shexp"),
+    ),
+)
+DEEPSEEK_V3 = Model(
+    architecture="deepseek2",
+    layers=61,
+    embedding=7168,
+    heads=128,
+    kv_heads=1,
+    feed_forward=18432,
+    vocabulary=129280,
+    context=163840,
+    experts=256,
+    expert_width=2048,
+    dense_layers=3,
+    keys={
+        "attention.key_length": 576,
+        "attention.value_length": 512,
+        "attention.key_length_mla": 192,
+        "attention.value_length_mla": 128,
+        "attention.q_lora_rank": 1536,
+        "attention.kv_lora_rank": 512,
+        "rope.dimension_count": 64,
+        "expert_used_count": 8,
+        "expert_shared_count": 1,
+        "leading_dense_block_count": 3,
+    },
+    per_block=lambda block: [
+        *norms(7168, "attn_norm", "ffn_norm"),
+        ("attn_q_a", (7168, 1536)),
+        ("attn_q_a_norm", (1536,)),
+        ("attn_q_b", (1536, 128 * 192)),
+        ("attn_kv_a_mqa", (7168, 576)),
+        ("attn_kv_a_norm", (512,)),
+        ("attn_k_b", (128, 512, 128)),
+        ("attn_v_b", (512, 128, 128)),
+        ("attn_output", (128 * 128, 7168)),
+        *(
+            [*experts(7168, 2048, 256), ("exp_probs_b.bias", (256,)), *gated(7168, 2048, "_shexp")]
+            if block > 2
+            else gated(7168, 18432)
+        ),
+    ],
+)
+
+MODELS: Models = {
+    "Mixtral 8x7B": (MIXTRAL_8X7B, ("Q4_K_M", "Q3_K_M")),
+    "OLMoE 7B": (OLMOE_7B, ("Q4_K_M",)),
+    "GLM-4.5 Air": (GLM45_AIR, ("Q4_K_M",)),
+    "gpt-oss 20B": (shapes.GPT_OSS_20B, ("MXFP4",)),
+    "Llama 4 Scout": (LLAMA4_SCOUT, ("Q4_K_M",)),
+    "DeepSeek-V2 Lite": (shapes.DEEPSEEK2_LITE, ("Q4_K_M",)),
+    "DeepSeek-V3": (DEEPSEEK_V3, ("Q4_K_M",)),
+}
