@@ -111,12 +111,13 @@ TWICE = frozenset({"gemma3n"})
 """Without an output matrix these have a copy of the input embedding in system memory too."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED
 EXACT_COMPUTE = _names(
-    "bert cohere2 command-r deepseek2 exaone4 gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gptoss granite granitehybrid "
-    "jamba lfm2 llama llama4 mamba2 nemotron nemotron_h olmo2 olmoe phi3 qwen2 qwen3 qwen3moe qwen3next smollm3 "
-    "stablelm starcoder2"
+    "bert cohere2 command-r deepseek2 ernie4_5 exaone4 gemma gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gptoss "
+    "granite granitehybrid granitemoe hunyuan-dense jamba lfm2 lfm2moe llama llama4 mamba mamba2 mistral3 nemotron "
+    "nemotron_h olmo2 olmoe phi3 phimoe qwen2 qwen25vl qwen2vl qwen3 qwen3moe qwen3next seed_oss smollm3 stablelm "
+    "starcoder2"
 )
-"""Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` is Ollama's own
-word for gpt-oss."""
+"""Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` and
+`qwen25vl` are Ollama's own words for gpt-oss and qwen2vl."""
 
 
 def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:

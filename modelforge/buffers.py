@@ -159,7 +159,8 @@ class Buffers:
             if value:
                 return scores + tokens * (rows + latent) + held * shape.latent_value
             cached = 2 * shape.embedding if shape.encoder else shape.kv_widest
-            return scores + tokens * (rows + self._queries(3) + cached)
+            alike = len(shape.groups) == 1 and not shape.experts
+            return scores + tokens * (rows + self._queries(2 if alike else 3) + cached)
         unpacked = held * shape.kv_widest if unpacks else 0
         if value:
             return tokens * (rows + latent + (value if unpacks else 0)) + unpacked

@@ -227,6 +227,73 @@ EXAONE4_32B = replace(
     ),
 )
 
+MINISTRAL3_14B = Model(
+    architecture="mistral3",
+    layers=40,
+    embedding=5120,
+    heads=32,
+    kv_heads=8,
+    head=128,
+    feed_forward=16384,
+    vocabulary=131072,
+    context=262144,
+    keys={
+        "rope.dimension_count": 128,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 16.0,
+        "rope.scaling.original_context_length": 16384,
+        "attention.temperature_scale": 0.1,
+    },
+)
+MINISTRAL3_3B = replace(MINISTRAL3_14B, layers=26, embedding=3072, feed_forward=9216, tied=True)
+MISTRAL_SMALL32_24B = replace(MISTRAL_SMALL_24B, architecture="mistral3", context=131072)
+HUNYUAN_7B = Model(
+    architecture="hunyuan-dense",
+    layers=32,
+    embedding=4096,
+    heads=32,
+    kv_heads=8,
+    head=128,
+    feed_forward=14336,
+    vocabulary=128167,
+    context=262144,
+    tied=True,
+    per_block=always(
+        norms(4096, "attn_norm", "ffn_norm"),
+        norms(128, "attn_q_norm", "attn_k_norm"),
+        attention(4096, 32, 8, 128),
+        gated(4096, 14336),
+    ),
+)
+ERNIE45_300M = Model(
+    architecture="ernie4_5",
+    layers=18,
+    embedding=1024,
+    heads=16,
+    kv_heads=2,
+    head=128,
+    feed_forward=3072,
+    vocabulary=103424,
+    context=131072,
+    tied=True,
+)
+SEED_OSS_36B = Model(
+    architecture="seed_oss",
+    layers=64,
+    embedding=5120,
+    heads=80,
+    kv_heads=8,
+    head=128,
+    feed_forward=27648,
+    vocabulary=155136,
+    context=524288,
+    per_block=always(
+        norms(5120, "attn_norm", "post_attention_norm"),
+        attention(5120, 80, 8, 128, biases=True),
+        gated(5120, 27648),
+    ),
+)
+
 MODELS: Models = {
     "Llama 3.2 1B": (shapes.LLAMA_1B, ("Q8_0", "Q4_K_M")),
     "Llama 3.1 8B": (shapes.LLAMA_8B, ("Q4_K_M", "Q6_K", "F16")),
@@ -245,4 +312,10 @@ MODELS: Models = {
     "SmolLM3 3B": (SMOLLM3_3B, ("Q8_0",)),
     "EXAONE 4 1.2B": (EXAONE4_1B, ("Q8_0",)),
     "EXAONE 4 32B": (EXAONE4_32B, ("Q4_K_M",)),
+    "Ministral 3 3B": (MINISTRAL3_3B, ("Q4_K_M",)),
+    "Ministral 3 14B": (MINISTRAL3_14B, ("Q4_K_M",)),
+    "Mistral Small 3.2 24B": (MISTRAL_SMALL32_24B, ("Q4_K_M",)),
+    "Hunyuan 7B": (HUNYUAN_7B, ("Q4_K_M",)),
+    "ERNIE 4.5 0.3B": (ERNIE45_300M, ("Q8_0",)),
+    "Seed-OSS 36B": (SEED_OSS_36B, ("Q4_K_M",)),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests import shapes
 from tests.oracle.models.parts import (
     Models,
@@ -53,7 +55,23 @@ GEMMA3N_E4B = Model(
     ),
 )
 
+GEMMA_2B = Model(
+    architecture="gemma",
+    layers=18,
+    embedding=2048,
+    heads=8,
+    kv_heads=1,
+    head=256,
+    feed_forward=16384,
+    vocabulary=256000,
+    context=8192,
+    tied=True,
+)
+GEMMA_7B = replace(GEMMA_2B, layers=28, embedding=3072, heads=16, kv_heads=16, feed_forward=24576)
+
 MODELS: Models = {
+    "Gemma 2B": (GEMMA_2B, ("Q4_K_M",)),
+    "Gemma 7B": (GEMMA_7B, ("Q4_K_M",)),
     "Gemma 2 9B": (shapes.GEMMA2_9B, ("Q4_K_M",)),
     "Gemma 3 12B": (shapes.GEMMA3_12B, ("Q4_K_M", "Q8_0")),
     "Gemma 3n E4B": (GEMMA3N_E4B, ("Q4_K_M",)),

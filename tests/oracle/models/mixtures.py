@@ -139,6 +139,55 @@ DEEPSEEK_V3 = Model(
     ],
 )
 
+GRANITE31_3B_A800M = Model(
+    architecture="granitemoe",
+    layers=32,
+    embedding=1536,
+    heads=24,
+    kv_heads=8,
+    feed_forward=512,
+    vocabulary=49155,
+    context=131072,
+    tied=True,
+    keys={
+        "rope.dimension_count": 64,
+        "logit_scale": 6.0,
+        "expert_count": 40,
+        "expert_used_count": 8,
+    },
+    per_block=always(
+        norms(1536, "attn_norm", "ffn_norm"), attention(1536, 24, 8, 64), experts(1536, 512, 40)
+    ),
+)
+PHI35_MOE = Model(
+    architecture="phimoe",
+    layers=32,
+    embedding=4096,
+    heads=32,
+    kv_heads=8,
+    feed_forward=6400,
+    vocabulary=32064,
+    context=131072,
+    outside=(
+        ("output_norm.bias", (4096,)),
+        ("output.bias", (32064,)),
+        ("rope_factors_long.weight", (64,)),
+        ("rope_factors_short.weight", (64,)),
+    ),
+    keys={
+        "rope.dimension_count": 128,
+        "rope.scaling.original_context_length": 4096,
+        "expert_count": 16,
+        "expert_used_count": 2,
+    },
+    per_block=always(
+        norms(4096, "attn_norm", "ffn_norm", bias=True),
+        attention(4096, 32, 8, 128, biases=True),
+        norms(4096, "attn_output.bias"),
+        experts(4096, 6400, 16),
+    ),
+)
+
 MODELS: Models = {
     "Mixtral 8x7B": (MIXTRAL_8X7B, ("Q4_K_M", "Q3_K_M")),
     "OLMoE 7B": (OLMOE_7B, ("Q4_K_M",)),
@@ -147,4 +196,6 @@ MODELS: Models = {
     "Llama 4 Scout": (LLAMA4_SCOUT, ("Q4_K_M",)),
     "DeepSeek-V2 Lite": (shapes.DEEPSEEK2_LITE, ("Q4_K_M",)),
     "DeepSeek-V3": (DEEPSEEK_V3, ("Q4_K_M",)),
+    "Granite 3.1 3B-A800M": (GRANITE31_3B_A800M, ("Q4_K_M",)),
+    "Phi-3.5-MoE": (PHI35_MOE, ("Q4_K_M",)),
 }

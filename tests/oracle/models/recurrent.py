@@ -120,6 +120,82 @@ FALCON_H1_2B = Model(
     ),
 )
 
+_LFM2_MOE_ATTENTION = frozenset({2, 6, 10, 14, 18, 21})
+LFM2_8B_A1B = Model(
+    architecture="lfm2moe",
+    layers=24,
+    embedding=2048,
+    heads=32,
+    kv_heads=tuple(8 if block in _LFM2_MOE_ATTENTION else 0 for block in range(24)),
+    feed_forward=7168,
+    vocabulary=65536,
+    context=128000,
+    tied=True,
+    norm="token_embd_norm",
+    experts=32,
+    expert_width=1792,
+    keys={
+        "shortconv.l_cache": 3,
+        "expert_used_count": 4,
+        "expert_gating_func": 2,
+        "leading_dense_block_count": 2,
+    },
+    per_block=lambda block: [
+        *norms(2048, "attn_norm", "ffn_norm"),
+        *(
+            [*attention(2048, 32, 8, 64), *norms(64, "attn_q_norm", "attn_k_norm")]
+            if block in _LFM2_MOE_ATTENTION
+            else _LFM2_CONVOLUTION
+        ),
+        *(gated(2048, 7168) if block < 2 else [*experts(2048, 1792, 32), ("exp_probs_b.bias", (32,))]),
+    ],
+)
+_LFM2_CONVOLUTION: list[Line] = [
+    ("shortconv.conv", (3, 2048)),
+    ("shortconv.in_proj", (2048, 3 * 2048)),
+    ("shortconv.out_proj", (2048, 2048)),
+]
+
+
+def _mamba(layers: int, one: int, steps: int, vocabulary: int, *, tied: bool) -> Model:
+    """A Mamba (1)."""
+    inner = 2 * one
+    return Model(
+        architecture="mamba",
+        layers=layers,
+        embedding=one,
+        heads=0,
+        kv_heads=0,
+        feed_forward=0,
+        vocabulary=vocabulary,
+        context=1048576,
+        tied=tied,
+        keys={
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": inner,
+            "ssm.state_size": 16,
+            "ssm.time_step_rank": steps,
+        },
+        per_block=always(
+            [
+                ("attn_norm", (one,)),
+                ("ssm_in", (one, 2 * inner)),
+                ("ssm_conv1d", (4, inner)),
+                ("ssm_conv1d.bias", (inner,)),
+                ("ssm_x", (inner, steps + 2 * 16)),
+                ("ssm_dt", (steps, inner)),
+                ("ssm_dt.bias", (inner,)),
+                ("ssm_a", (16, inner)),
+                ("ssm_d", (inner,)),
+                ("ssm_out", (inner, one)),
+            ]
+        ),
+    )
+
+
+MAMBA_3B = _mamba(64, 2560, 160, 50280, tied=True)
+FALCON_MAMBA_7B = _mamba(64, 4096, 256, 65024, tied=False)
+
 MODELS: Models = {
     "Granite 4 Tiny": (GRANITE4_TINY, ("Q4_K_M",)),
     "Nemotron Nano 9B": (NEMOTRON_NANO_9B, ("Q4_K_M",)),
@@ -127,4 +203,7 @@ MODELS: Models = {
     "Mamba 2 2.7B": (shapes.MAMBA2_3B, ("Q8_0",)),
     "Jamba Mini": (JAMBA_MINI, ("Q4_K_M",)),
     "Falcon-H1 1.5B": (FALCON_H1_2B, ("Q8_0",)),
+    "LFM2 8B-A1B": (LFM2_8B_A1B, ("Q4_K_M",)),
+    "Mamba 2.8B": (MAMBA_3B, ("Q8_0",)),
+    "Falcon Mamba 7B": (FALCON_MAMBA_7B, ("Q4_K_M",)),
 }
