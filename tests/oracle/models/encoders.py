@@ -56,8 +56,38 @@ NOMIC_EMBED = replace(
     ),
 )
 
+EMBEDDING_GEMMA = Model(
+    architecture="gemma-embedding",
+    layers=24,
+    embedding=768,
+    heads=3,
+    kv_heads=1,
+    head=256,
+    feed_forward=1152,
+    vocabulary=262144,
+    context=2048,
+    tied=True,
+    outside=(("dense_2.weight", (768, 3072)), ("dense_3.weight", (3072, 768))),
+    keys={
+        "attention.causal": False,
+        "attention.sliding_window": 257,
+        "pooling_type": 1,
+        "dense_2_feat_in": 768,
+        "dense_2_feat_out": 3072,
+        "dense_3_feat_in": 3072,
+        "dense_3_feat_out": 768,
+    },
+    per_block=always(
+        norms(768, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm"),
+        norms(256, "attn_q_norm", "attn_k_norm"),
+        attention(768, 3, 1, 256),
+        gated(768, 1152),
+    ),
+)
+
 MODELS: Models = {
     "Nomic Embed": (NOMIC_EMBED, ("F16", "Q8_0")),
     "BGE Large": (BGE_LARGE, ("F16",)),
     "BGE M3": (BGE_M3, ("F16",)),
+    "EmbeddingGemma 300M": (EMBEDDING_GEMMA, ("F16", "Q8_0")),
 }

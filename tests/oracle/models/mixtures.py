@@ -159,6 +159,36 @@ GRANITE31_3B_A800M = Model(
         norms(1536, "attn_norm", "ffn_norm"), attention(1536, 24, 8, 64), experts(1536, 512, 40)
     ),
 )
+ERNIE45_21B_A3B = Model(
+    architecture="ernie4_5-moe",
+    layers=28,
+    embedding=2560,
+    heads=20,
+    kv_heads=4,
+    head=128,
+    feed_forward=12288,
+    vocabulary=103424,
+    context=131072,
+    tied=True,
+    experts=64,
+    expert_width=1536,
+    keys={
+        "expert_used_count": 6,
+        "expert_shared_count": 2,
+        "expert_shared_feed_forward_length": 3072,
+        "interleave_moe_layer_step": 1,
+        "leading_dense_block_count": 1,
+    },
+    per_block=lambda block: [
+        *norms(2560, "attn_norm", "ffn_norm"),
+        *attention(2560, 20, 4, 128),
+        *(
+            [*experts(2560, 1536, 64), ("exp_probs_b.bias", (64,)), *gated(2560, 3072, "_shexp")]
+            if block
+            else gated(2560, 12288)
+        ),
+    ],
+)
 PHI35_MOE = Model(
     architecture="phimoe",
     layers=32,
@@ -197,5 +227,6 @@ MODELS: Models = {
     "DeepSeek-V2 Lite": (shapes.DEEPSEEK2_LITE, ("Q4_K_M",)),
     "DeepSeek-V3": (DEEPSEEK_V3, ("Q4_K_M",)),
     "Granite 3.1 3B-A800M": (GRANITE31_3B_A800M, ("Q4_K_M",)),
+    "ERNIE 4.5 21B-A3B": (ERNIE45_21B_A3B, ("Q4_K_M",)),
     "Phi-3.5-MoE": (PHI35_MOE, ("Q4_K_M",)),
 }
