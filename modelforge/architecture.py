@@ -121,10 +121,10 @@ GATED_DELTA = frozenset({"qwen35", "qwen35moe"})
 """Linear attention by llama.cpp's gated delta net, and full attention with a gate for each query."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED
 EXACT_COMPUTE = _names(
-    "bert cohere2 command-r deepseek2 ernie4_5 ernie4_5-moe exaone4 gemma gemma-embedding gemma2 gemma3 gemma3n "
-    "gemma4 glm4 glm4moe gpt-oss gptoss granite granitehybrid granitemoe hunyuan-dense jamba lfm2 lfm2moe llama "
-    "llama4 mamba mamba2 mistral3 nemotron nemotron_h olmo2 olmoe phi3 phimoe qwen2 qwen2moe qwen25vl qwen2vl qwen3 "
-    "qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe seed_oss smollm3 stablelm starcoder2"
+    "bert cohere2 command-r deepseek2 ernie4_5-moe exaone4 gemma gemma-embedding gemma2 gemma3 gemma3n gemma4 glm4 "
+    "glm4moe gpt-oss gptoss granite granitehybrid granitemoe hunyuan-dense jamba lfm2 lfm2moe llama llama4 mamba "
+    "mamba2 mistral3 nemotron nemotron_h olmo2 olmoe phi3 phimoe qwen2 qwen25vl qwen2moe qwen2vl qwen3 qwen35 "
+    "qwen35moe qwen3moe qwen3next seed_oss smollm3 stablelm starcoder2"
 )
 """Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` and
 `qwen25vl` are Ollama's own words for gpt-oss and qwen2vl."""

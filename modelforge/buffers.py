@@ -194,17 +194,18 @@ class Buffers:
     def _beside(self, *, on_cpu: bool) -> int:
         """Elements for each token that lie beside a layer's widest part, for what comes along with the embedding.
 
-        The first layers' parts of an image, in later builds as tokens and as embeddings, in whose places a mixture of
-        experts finds less room; and the layers' own embeddings, as they come and as the layers read them.
+        The first layers' parts of an image, which later builds have as tokens and as embeddings, in places that
+        others seldom fill (at most as often as said here); and the layers' own embeddings, as they come and as the
+        layers read them.
         """
         shape = self.shape
-        deep = 2 + shape.experts + 2 * on_cpu if self.mixed else 1 + on_cpu
+        deep = 4 + 2 * on_cpu if self.mixed else 1 + on_cpu
         return deep * shape.deepstack * shape.embedding + 2 * shape.each_layer
 
     def _beside_attention(self, *, on_cpu: bool, unpacks: bool) -> int:
         """The same beside attention, where scores and unpacked values are too large for the copies' places."""
         shape = self.shape
-        deep = 4 + on_cpu if self.mixed else 1 + on_cpu
+        deep = 5 + on_cpu if self.mixed else 1 + on_cpu
         results = 0 if self.mixed else shape.results
         return deep * shape.deepstack * shape.embedding + (1 + unpacks) * shape.each_layer + results
 

@@ -265,18 +265,6 @@ HUNYUAN_7B = Model(
         gated(4096, 14336),
     ),
 )
-ERNIE45_300M = Model(
-    architecture="ernie4_5",
-    layers=18,
-    embedding=1024,
-    heads=16,
-    kv_heads=2,
-    head=128,
-    feed_forward=3072,
-    vocabulary=103424,
-    context=131072,
-    tied=True,
-)
 SEED_OSS_36B = Model(
     architecture="seed_oss",
     layers=64,
@@ -316,6 +304,5 @@ MODELS: Models = {
     "Ministral 3 14B": (MINISTRAL3_14B, ("Q4_K_M",)),
     "Mistral Small 3.2 24B": (MISTRAL_SMALL32_24B, ("Q4_K_M",)),
     "Hunyuan 7B": (HUNYUAN_7B, ("Q4_K_M",)),
-    "ERNIE 4.5 0.3B": (ERNIE45_300M, ("Q8_0",)),
     "Seed-OSS 36B": (SEED_OSS_36B, ("Q4_K_M",)),
 }

@@ -204,8 +204,6 @@ MODELS: Models = {
     "Qwen1.5-MoE A2.7B": (QWEN15_MOE, ("Q4_K_M",)),
     "Qwen2 57B-A14B": (QWEN2_57B, ("Q4_K_M",)),
     "Qwen2.5-VL 7B": (QWEN2_VL_7B, ("Q4_K_M",)),
-    "Qwen3-VL 8B": (QWEN3_VL_8B, ("Q4_K_M",)),
-    "Qwen3-VL 30B-A3B": (QWEN3_VL_30B_A3B, ("Q4_K_M",)),
     "Qwen3.5 2B": (QWEN35_2B, ("Q4_K_M",)),
     "Qwen3.5 4B": (QWEN35_4B, ("Q4_K_M",)),
     "Qwen3.5 9B": (QWEN35_9B, ("Q4_K_M",)),
