@@ -45,8 +45,8 @@ Q8: dict[str, Any] = {"kv_cache": "q8_0"}
             669.02,
         ),  # transposed values are as wide as the widest layer's
         (qwen.QWEN35_35B_A3B, {}, 222.81, 76.02, 80.02),
-        (qwen.QWEN35_27B_MTP, Q8, 421.62, 130.28, 150.29),  # queries with gates; no cache for the draft layer
-        (qwen.QWEN35_27B_MTP, OFF, 661.62, 460.01, 480.02),
+        (qwen.QWEN35_27B, Q8, 421.62, 130.28, 150.29),  # queries with gates; no cache for the draft layer
+        (qwen.QWEN35_27B, OFF, 661.62, 460.01, 480.02),
         (mixtures.ERNIE45_21B_A3B, OFF, 448.0, 383.38, 363.01),  # the experts' results lie beside attention
         (dense.MINISTRAL3_3B, OFF, 832.0, 560.01, 572.01),  # queries wider than the embedding
         (shapes.DEEPSEEK2_LITE, {**OFF, "parallel": 1}, 243.0, 326.27, 328.01),

@@ -191,10 +191,9 @@ def _qwen35(
 QWEN35_2B = _qwen35(24, 2048, 8, 2, 6144, values=16, tied=True)
 QWEN35_4B = _qwen35(32, 2560, 16, 4, 9216, tied=True)
 QWEN35_9B = _qwen35(32, 4096, 16, 4, 12288)
-QWEN35_27B = _qwen35(64, 5120, 24, 4, 17408, values=48)
-QWEN35_27B_MTP = _qwen35(64, 5120, 24, 4, 17408, values=48, drafts=1)
-"""With its draft layer. Not among MODELS: where cards are filled one after the other, llama.cpp b10488 counts the
-layers without that one but places them with it, so that the first layer stays on the CPU."""
+QWEN35_27B = _qwen35(64, 5120, 24, 4, 17408, values=48, drafts=1)
+"""With its draft layer: where cards are filled one after the other, llama.cpp b10488 counts the layers without that
+one but places them with it, so that the first layer stays on the CPU."""
 QWEN35_35B_A3B = _qwen35(40, 2048, 16, 2, 512, number=256)
 QWEN35_122B_A10B = _qwen35(48, 3072, 32, 2, 1024, values=64, number=256)
 
