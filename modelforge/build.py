@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from modelforge.bases import RegistryModel
-from modelforge.download import DownloadCut
+from modelforge.bases import HubFile, RegistryModel
+from modelforge.download import DownloadCut, download_file
 from modelforge.errors import BuildFailed, ForgeError, SmokeFailed, Unreachable
 from modelforge.events import Step
 from modelforge.journal import JournalEntry, Pending
@@ -295,14 +295,27 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
 
 
 def _brought(order: Order, bench: Bench, seconds: dict[str, float]) -> Rendered:
-    """What is to be made, on a base that the runtime has: one from a registry is brought there first."""
+    """What is to be made, on a base that the runtime has or can be sent: one from elsewhere is brought first."""
     rendered, source = order.rendered, order.rendered.base.source
+    if isinstance(source, HubFile):
+        return _downloaded(order, bench, source, seconds)
     if not isinstance(source, RegistryModel) or order.fetch is None:
         return rendered
     start = bench.now()
     served = bench.runtime.bring(source, order.fetch, bench.emit)
     seconds["bring"] = bench.now() - start
     return replace(rendered, base=replace(rendered.base, source=served))
+
+
+def _downloaded(order: Order, bench: Bench, source: HubFile, seconds: dict[str, float]) -> Rendered:
+    """A file of the Hub becomes one on this machine, unless the runtime has its weights."""
+    rendered = order.rendered
+    if order.fetch is None or bench.runtime.expected(rendered) is not None:
+        return rendered
+    start = bench.now()
+    file = download_file(order.fetch, source, bench.emit)
+    seconds["bring"] = bench.now() - start
+    return replace(rendered, base=replace(rendered.base, source=file))
 
 
 def _staged_smoke(order: Order, bench: Bench, staged: str, seconds: dict[str, float]) -> SmokeReport | None:

@@ -1,4 +1,4 @@
-"""Where the candidates of a profile's base are looked for: in the project, on the runtime, in a registry.
+"""Where the candidates of a profile's base are looked for: in the project, on the runtime, in a registry or the Hub.
 
 A name without a host is what the runtime has; what it does not have is looked for in Ollama's library. A ladder of
 sizes or quants, and a name with a host, are looked for in the registry, and on the runtime only where that has nothing
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelforge.bases.hub import NoLibrary
+from modelforge.bases.hubcandidates import hub_candidates, is_hub
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.served import NothingServed, served_candidates
@@ -19,8 +21,6 @@ from modelforge.registry import NotThere, reference_of
 
 if TYPE_CHECKING:
     from modelforge.targets import Target, Work
-
-_HUGGING_FACE = frozenset({"hf.co", "huggingface.co"})
 
 
 def find(work: Work, target: Target) -> Found:
@@ -37,9 +37,9 @@ def find(work: Work, target: Target) -> Found:
         return Found(candidates=local_candidates(base, root=root, hashes=site.hashes, headers=headers))
     if not is_registry(base.model):
         return _named(work, target)
-    host = reference_of(base.model, base.tag).host
-    if host in _HUGGING_FACE:
+    if is_hub(base.model):
         return _hugging_face(work, target)
+    host = reference_of(base.model, base.tag).host
     try:
         return registry_candidates(base, work.source(host, insecure=base.insecure))
     except Unreachable as error:
@@ -125,15 +125,19 @@ def _without_registry(work: Work, target: Target, error: Unreachable, *, host: s
 
 
 def _hugging_face(work: Work, target: Target) -> Found:
-    """What the runtime pulled from there."""
-    model = target.profile.base.model
+    """What the Hub has; what the runtime pulled from there where the Hub cannot be asked from here."""
+    try:
+        return hub_candidates(target.profile.base, work.hub())
+    except NoLibrary as error:
+        missing = error
+    except Unreachable as error:
+        if not _is_down(error):
+            raise
+        return _without_registry(work, target, error, host="hf.co")
     try:
         return _served(work, target)
-    except NothingServed as error:
-        raise BaseProblem(
-            f"{error.problems[0].message}, and bases from Hugging Face are not looked for there yet",
-            hint=error.problems[0].hint or f"get it: ollama pull {model}",
-        ) from None
+    except (NothingServed, Unreachable):
+        raise missing from None
 
 
 def _nowhere(missing: NothingServed, other: NotThere) -> BaseProblem:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
+from modelforge.bases import LocalFile
 from modelforge.errors import BuildFailed, Unreachable
 from modelforge.events import Progress, Step
 from modelforge.units import MIB, size_text
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from modelforge.bases import Blob
+    from modelforge.bases import Blob, HubFile
     from modelforge.events import Emit
 
 Open: TypeAlias = "Callable[[int], AbstractContextManager[Iterator[bytes]]]"
@@ -142,6 +143,37 @@ def download_all(
         download(opened, wanted, files[digest], told=told, emit=emit, patience=patience)
         before += blob.bytes
     return files
+
+
+def download_file(fetch: Fetch, file: HubFile, emit: Emit, *, patience: Patience | None = None) -> LocalFile:
+    """Brings a file of the Hub to its place on this machine; one that lies there is hashed again, and then taken.
+
+    Raises:
+        DownloadCut: the Hub cannot be reached.
+        DownloadFailed: it gives something else, or the disk is too small.
+    """
+    name, last = file.path.rpartition("/")[2], 0
+
+    def told(done: int) -> None:
+        nonlocal last
+        if done == file.bytes or abs(done - last) >= ENOUGH:
+            last = done
+            emit(Progress(stage="pull", text=name, done=done, total=file.bytes))
+
+    wanted = Wanted(digest=file.digest, bytes=file.bytes, name=name)
+    with download_folder(file.here.parent, emit):
+        with _refusals(file.here.parent):
+            if file.here.exists():
+                file.here.replace(file.here.with_name(file.here.name + _PART))
+        download(
+            lambda start: fetch.open(file.digest, start),
+            wanted,
+            file.here,
+            told=told,
+            emit=emit,
+            patience=patience,
+        )
+    return LocalFile(path=file.here, bytes=file.bytes)
 
 
 def download(

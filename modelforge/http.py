@@ -253,7 +253,7 @@ class HttpClient:
             reason = f"no connection within {self._timeouts.connect:g} s"
             raise NoAnswer(self._base, reason) from error
         except (httpx2.ConnectError, httpx2.ProxyError) as error:
-            raise NoAnswer(self._base, _why(error)) from error
+            raise NoAnswer(self._base, why(error)) from error
         except httpx2.TimeoutException as error:
             raise CutOff(self._base, _waited(error)) from error
         except httpx2.TransportError as error:
@@ -302,7 +302,7 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     """Why no connection came about, from the system's own error underneath."""
     cause: BaseException | None = error
     while cause is not None:

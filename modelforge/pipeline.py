@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from modelforge.bases import RegistryModel
+from modelforge.bases import HubFile, RegistryModel
 from modelforge.build import Bench, BuildResult, Order, build, seen
 from modelforge.candidates import find
 from modelforge.download import Fetch
@@ -145,8 +145,10 @@ def build_target(
 
 
 def _fetch(work: Work, base: Candidate) -> Fetch | None:
-    """Where the blobs of a base in a registry come from. The registry is not called before one is opened."""
+    """Where the blobs of a base in a registry or the Hub come from. Nobody is called before one is opened."""
     source = base.source
+    if isinstance(source, HubFile):
+        return Fetch(open=lambda _digest, start: work.hub().stream(source, start), folder=source.here.parent)
     if not isinstance(source, RegistryModel):
         return None
     name = parse(source.name)
@@ -216,7 +218,7 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        from_registry = isinstance(made.base.source, RegistryModel)
+        from_registry = isinstance(made.base.source, RegistryModel | HubFile)
         wanted = runtime.expected(made) if standing or from_registry else None
     except BrokenModel as broken:
         return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
@@ -234,6 +236,8 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
 
 
 def _fetched_bytes(base: Candidate) -> int:
+    if isinstance(base.source, HubFile):
+        return 0 if base.source.here.exists() else base.source.bytes
     if not isinstance(base.source, RegistryModel):
         return 0
     return sum({blob.digest: blob.bytes for blob in base.source.blobs}.values())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from modelforge.bases.hubsource import HubSource
     from modelforge.bases.registries import Found
     from modelforge.bases.registrysource import Source
     from modelforge.profile import Profile
@@ -49,7 +50,8 @@ class Work:
     """A site and the runtime that its command works on, which is opened when it is first needed.
 
     While a command only looks, `found` keeps the candidates of each base, and `named` each hardware by its name.
-    `connect` opens a registry, by its host and whether it is to be asked over plain http; None: over the network.
+    `connect` opens a registry, by its host and whether it is to be asked over plain http, `connect_hub` Hugging Face;
+    None: over the network.
     """
 
     site: Site
@@ -58,6 +60,8 @@ class Work:
     named: dict[str, Hardware] = field(default_factory=dict)
     connect: Callable[[str, bool], Registry] | None = None
     sources: dict[tuple[str, bool], Source] = field(default_factory=dict)
+    connect_hub: Callable[[], HubSource] | None = None
+    hubs: list[HubSource] = field(default_factory=list)
 
     def runtime(self, need: Need | None = None) -> Runtime:
         """The runtime, the same one each time; one that we start has what is needed."""
@@ -86,6 +90,28 @@ class Work:
             timeouts=self.site.project.settings.timeouts,
         )
 
+    def hub(self) -> HubSource:
+        """What is known of Hugging Face, the same each time.
+
+        Raises:
+            NoLibrary: its library is not installed.
+        """
+        if not self.hubs:
+            self.hubs.append((self.connect_hub or self._connect_hub)())
+        return self.hubs[0]
+
+    def _connect_hub(self) -> HubSource:
+        from modelforge.bases.hubsource import open_hub  # noqa: PLC0415 (brings the HTTP client)
+        from modelforge.bases.registrycache import Kept  # noqa: PLC0415
+
+        return open_hub(
+            self.site.environment,
+            Kept(self.site.cache / "hub", self.site.now),
+            downloads=self.site.cache / "downloads",
+            timeouts=self.site.project.settings.timeouts,
+            emit=self.site.emit,
+        )
+
     def machine(self) -> Hardware | None:
         """The machine that models run on there; None if nobody told us what it is."""
         return self.access.machine()
@@ -106,6 +132,8 @@ class Work:
         """Lets go of the runtime and of registries, where they were opened."""
         for source in self.sources.values():
             source.close()
+        for hub in self.hubs:
+            hub.close()
         self.access.close()
 
 

@@ -104,6 +104,7 @@ def test_errors_and_units_import_nothing_of_the_project() -> None:
         pytest.param("subprocess", "modelforge.process", id="processes"),
         pytest.param("httpx2", "modelforge.http", id="http"),
         pytest.param("pynvml", "modelforge.hardware.nvidia", id="nvml"),
+        pytest.param("huggingface_hub", "modelforge.bases.hub", id="hub"),
         pytest.param("rich", "modelforge.console", id="terminal"),
         pytest.param("docker", "modelforge.runtimes.docker.engine", id="engine"),
     ],

@@ -1,7 +1,7 @@
 """Where weights come from: the candidates of a base.
 
 `local` finds GGUF files in the project, `served` the models that a runtime already has, `registries` what a registry
-has that speaks Ollama's protocol.
+has that speaks Ollama's protocol, `hub` what a repository of Hugging Face has.
 """
 
 from __future__ import annotations
@@ -57,7 +57,24 @@ class RegistryModel:
     insecure: bool = False
 
 
-Source: TypeAlias = LocalFile | ServedModel | RegistryModel
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubFile:
+    """A GGUF file in a repository of Hugging Face, as it is in one commit.
+
+    `name` is what FROM says (`hf.co/org/repo:Q4_K_M`), `repository` and `path` where the file is there. `digest` is
+    `sha256:<hex>` of its bytes. `here` is the file on this machine that it is downloaded to, which need not exist.
+    """
+
+    name: str
+    repository: str
+    commit: str
+    path: str
+    digest: str
+    bytes: int
+    here: Path
+
+
+Source: TypeAlias = LocalFile | ServedModel | RegistryModel | HubFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -75,6 +75,14 @@ class Kept:
         """Keeps a list of tags."""
         self._write(self._named(host, repository), {"name": f"{host}/{repository}", "tags": tags})
 
+    def listing(self, host: str, repository: str) -> dict[str, Any]:
+        """What was last listed of a repository of files, with its `time`; empty without one."""
+        return self._read(self._named(host, f"files of {repository}"))
+
+    def keep_listing(self, host: str, repository: str, listing: dict[str, Any]) -> None:
+        """Keeps a list of files."""
+        self._write(self._named(host, f"files of {repository}"), listing)
+
     def manifest(self, digest: str) -> Manifest | None:
         """The manifest with this digest."""
         try:

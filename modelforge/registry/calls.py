@@ -39,6 +39,17 @@ def is_loopback(host: str) -> bool:
     return name == "localhost" or name.startswith("127.")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaysIn:
+    """How to get into a host: `how` in words for people, `key` the header that is sent with every call.
+
+    `key` None: the host says at the first call how it is to be logged in to.
+    """
+
+    how: str
+    key: str | None = field(default=None, repr=False)
+
+
 @dataclass(kw_only=True, slots=True)
 class _Call:
     """One call on its way to an answer. `url` moves with redirects; who we are is told to its own host only."""
@@ -79,7 +90,9 @@ class Calls:
         timeouts: Timeouts,
         transport: Transport | None,
         sleep: Callable[[float], object] | None,
+        ways_in: WaysIn | None = None,
     ) -> None:
+        self._ways_in = ways_in or WaysIn(how=f"log in: docker login {host}")
         self.url = f"{'http' if insecure else 'https'}://{host}"
         self._host = host
         self._insecure = insecure
@@ -128,7 +141,7 @@ class Calls:
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise BaseProblem(
                 f"{name} may not be read, or is not there{_said(body)}",
-                hint=f"correct the name, or log in: docker login {self._host}",
+                hint=f"correct the name, or {self._ways_in.how}",
             )
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise BaseProblem(f"{name} cannot be had: {self._host} answers {status}{_said(body)}")
@@ -151,7 +164,7 @@ class Calls:
         if answer.status in _MOVED and "location" in answer.headers:
             stack.close()
             self._follow(call, answer.headers["location"])
-        elif answer.status == HTTPStatus.UNAUTHORIZED and not call.asked_in and self._is_ours(call):
+        elif answer.status == HTTPStatus.UNAUTHORIZED and self._may_log_in(call):
             stack.close()
             self._log_in(call, challenge_of(answer.headers.get("www-authenticate", "")))
         elif answer.status in _LATER:
@@ -168,13 +181,16 @@ class Calls:
     def _is_ours(self, call: _Call) -> bool:
         return _origin(call.url) == self.url
 
+    def _may_log_in(self, call: _Call) -> bool:
+        return self._ways_in.key is None and not call.asked_in and self._is_ours(call)
+
     def _ask(self, call: _Call, stack: ExitStack) -> Bytes | None:
         """One request; None where it broke off and may be made again."""
         self._check()
         origin = _origin(call.url)
         headers = {"User-Agent": f"modelforge/{__version__}", **call.headers}
-        key = self._keys.headers.get(call.repository)
-        if key is not None and self._is_ours(call):
+        key = self._keys.headers.get(call.repository) or self._ways_in.key
+        if key and self._is_ours(call):
             headers["Authorization"] = key
         try:
             return stack.enter_context(
@@ -203,7 +219,7 @@ class Calls:
         many = answer.status == HTTPStatus.TOO_MANY_REQUESTS
         what = "its limit of requests is reached" if many else "it is overloaded or down"
         again = f", and it wants {said} s of patience" if said.isdecimal() else ""
-        hint = f"try again later, or with a login: docker login {self._host}" if many else "try again later"
+        hint = f"try again later, or {self._ways_in.how}" if many else "try again later"
         raise Unreachable(
             f"the registry {urlsplit(call.url).netloc} answers {answer.status}: {what}{again}", hint=hint
         )
@@ -277,7 +293,8 @@ def _origin(url: str) -> str:
 def _said(body: bytes) -> str:
     """`: what the registry says of an error`, or "". Short, and safe to show."""
     try:
-        error = json.loads(body)["errors"][0]
+        said = json.loads(body)
+        error = said["errors"][0] if "errors" in said else {"message": said["error"]}
         text = error.get("message") or error.get("code")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         text = body[: 4 * _LONGEST_TEXT].decode(errors="replace")

@@ -74,6 +74,8 @@ class Registry:
     `insecure`: it is asked over plain http.
     """
 
+    _put_back = "push the model again"
+
     def __init__(self, host: str, calls: Calls, *, insecure: bool) -> None:
         self.host = host
         self.insecure = insecure
@@ -169,14 +171,14 @@ class Registry:
         self, repository: str, digest: str, start: int, wanted: Mapping[str, str]
     ) -> Iterator[tuple[Iterator[bytes], int | None]]:
         """The pieces from `start` on, and how many bytes they are if the answer says so."""
-        name = f"the blob {digest} of {self.host}/{repository}"
-        with self._calls.get(repository, f"/v2/{quote(repository)}/blobs/{digest}", wanted) as answer:
+        name = self._called(repository, digest)
+        with self._calls.get(repository, self._path(repository, digest), wanted) as answer:
             if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 yield iter(()), 0
             elif answer.status == HTTPStatus.PARTIAL_CONTENT:
                 yield answer.pieces, self._announced(answer, start)
             elif answer.status == HTTPStatus.NOT_FOUND:
-                raise NotThere(f"the registry {self.host} has lost {name}", hint="push the model again")
+                raise NotThere(f"{self.host} has lost {name}", hint=self._put_back)
             else:
                 if answer.status != HTTPStatus.OK:
                     body = self._calls.whole(answer, _LARGEST_MANIFEST, name)
@@ -184,6 +186,14 @@ class Registry:
                 size = answer.headers.get("content-length", "")
                 there = max(int(size) - start, 0) if size.isdecimal() else None
                 yield _without(answer.pieces, start), there
+
+    def _called(self, repository: str, digest: str) -> str:
+        """What errors call a blob."""
+        return f"the blob {digest} of {self.host}/{repository}"
+
+    def _path(self, repository: str, digest: str) -> str:
+        """Where a blob is, below the host."""
+        return f"/v2/{quote(repository)}/blobs/{digest}"
 
     def _announced(self, answer: Bytes, start: int) -> int:
         """How many bytes a 206 announces, which has to begin where it was asked to."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, names
-from modelforge.bases import LocalFile, RegistryModel
+from modelforge.bases import HubFile, LocalFile, RegistryModel
 from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
@@ -135,6 +135,8 @@ class EmbeddedRuntime:
         source = rendered.base.source
         if isinstance(source, RegistryModel) and not store_bring.has(self.store, source):
             return None
+        if isinstance(source, HubFile) and self.store.blobs.size(source.digest) != source.bytes:
+            return None
         made, _ = self._recipe(rendered)
         if any(
             self.store.blobs.size(part.layer.digest) != part.layer.size for part in made.parts if part.path
@@ -223,6 +225,8 @@ class EmbeddedRuntime:
         """What to write, and a warning where the chat format is unknown ("" else)."""
         source, request = rendered.base.source, rendered.request
         adapters = [self._adapter(path) for path in request.adapters]
+        if isinstance(source, HubFile):  # its weights are here, under their digest
+            source = LocalFile(path=self.store.blobs.path(source.digest), bytes=source.bytes)
         if not isinstance(source, LocalFile):
             base = self.store.read(source.name)
             if base is None or source.digest not in {"", base.digest}:

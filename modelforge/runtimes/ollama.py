@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
-from modelforge.bases import LocalFile, RegistryModel
+from modelforge.bases import HubFile, LocalFile, RegistryModel
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress
 from modelforge.http import CutOff, HttpClient
@@ -333,7 +333,9 @@ class OllamaRuntime:
     def _digest(self, path: Path) -> str:
         return self._hashes.sha256(path)
 
-    def _base_name(self, source: LocalFile | ServedModel) -> str:
+    def _base_name(self, source: LocalFile | HubFile | ServedModel) -> str:
+        if isinstance(source, HubFile):
+            return import_name(source.digest)
         if isinstance(source, LocalFile):
             return import_name(self._digest(source.path))
         return source.name
@@ -366,7 +368,12 @@ class OllamaRuntime:
         """The base's name in the server's own spelling, which `from` insists on, and what it has."""
         if isinstance(base.source, LocalFile):
             return self._bring_weights(base.source, emit)
-        if isinstance(base.source, RegistryModel):
+        if isinstance(base.source, HubFile):
+            name = import_name(base.source.digest)
+            standing = self._readable(name, fresh=True)
+            if standing is not None:
+                return name, standing
+        if isinstance(base.source, RegistryModel | HubFile):
             raise BuildFailed(f"the base {base.source.name} was not brought to {self._info.endpoint}")
         entry = self._entry(base.source.name)
         standing = self._look(entry.name, fresh=True) if entry else None
