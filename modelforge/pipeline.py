@@ -194,7 +194,7 @@ class Change:
     """What a build would do, without doing it: the plan, and how what stands differs from it, in words.
 
     `container` is what an engine would be asked for, None where no container is started. `fetches` is how many bytes
-    would come from a registry, at most: blobs that the runtime has from other models are not fetched again.
+    would come from a registry or the Hub, at most: blobs that the runtime has from other models are not fetched again.
     """
 
     name: str

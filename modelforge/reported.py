@@ -98,7 +98,7 @@ class Changed(Protocol):
 
     @property
     def fetches(self) -> int:
-        """Bytes that would be fetched from a registry, at most."""
+        """Bytes that would be fetched from a registry or Hugging Face, at most."""
 
     @property
     def container(self) -> Container | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from modelforge.bases import Candidate, LocalFile, RegistryModel, ServedModel, Source
+from modelforge.bases import Candidate, HubFile, LocalFile, RegistryModel, ServedModel, Source
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.render import Rendered, Request
@@ -312,6 +312,8 @@ class FakeRuntime:
         )
 
     def _base(self, source: Source, ref: str) -> Standing:
+        if isinstance(source, HubFile):
+            return replace(some_standing(), weights=(source.digest,))
         if not isinstance(source, LocalFile):
             standing = self.models.get(self._key(source.name))
             if standing is None:

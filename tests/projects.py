@@ -13,6 +13,7 @@ from modelforge.targets import Work
 from modelforge.units import GIB
 from tests.fakes import FakeRuntime, Heard
 from tests.ggufs import tiny_llama
+from tests.hubs import FakeHub
 from tests.registries import FakeRegistry
 from tests.trees import write_tree
 
@@ -122,6 +123,7 @@ class Place:
     looked: list[tuple[str, str]] = field(default_factory=list)
     clock: float = 1_790_000_000.0
     registry: FakeRegistry = field(default_factory=FakeRegistry)
+    hub: FakeHub = field(default_factory=FakeHub)
 
     def write(self, **profiles: str) -> None:
         """Writes profiles by their names."""
@@ -146,7 +148,10 @@ class Place:
         """The site with the fake runtime, and one fake registry whatever the host."""
         site = self.site(flags, **more)
         return Work(
-            site=site, access=FakeAccess(place=self, real=access_of(site)), connect=self.registry.connect
+            site=site,
+            access=FakeAccess(place=self, real=access_of(site)),
+            connect=self.registry.connect,
+            connect_hub=lambda: self.hub.open(site),
         )
 
     def _now(self) -> float:

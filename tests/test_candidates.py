@@ -8,7 +8,8 @@ import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
 from modelforge import pipeline
-from modelforge.bases import RegistryModel, ServedModel
+from modelforge.bases import HubFile, RegistryModel, ServedModel
+from modelforge.bases.hub import INSTALL, NoLibrary
 from modelforge.errors import BaseProblem, ExitCode, Unreachable
 from modelforge.gguf import read_header
 from modelforge.targets import targets
@@ -184,6 +185,28 @@ def test_insecure_is_for_hosts_only(here: Place) -> None:
 
 
 def test_hugging_face_is_what_was_pulled_from_there(here: Place) -> None:
+    here.hub.down = True
+    with pytest.raises(Unreachable, match=r"'hf\.co/org/repo:Q8_0' cannot be looked for: nothing answers at"):
+        plan(here, "hf.co/org/repo:Q8_0")
+    serve(here, "hf.co/org/repo:Q8_0")
+    found = plan(here, "hf.co/org/repo:Q8_0")
+    assert picked(found) == ("hf.co/org/repo:Q8_0", ServedModel)
+    assert "hf.co cannot be reached" in found.warnings[0]
+    assert here.registry.asked == []
+
+
+def test_hugging_face_needs_its_library_unless_the_runtime_pulled_from_there(here: Place) -> None:
+    here.hub.error = NoLibrary("bases on Hugging Face need the library huggingface_hub", hint=INSTALL)
+    with pytest.raises(NoLibrary) as caught:
+        plan(here, "hf.co/org/repo:Q8_0")
+    assert caught.value.problems[0].hint == "pip install 'ollama-modelforge[hf]'"
+    assert caught.value.exit_code == ExitCode.USAGE
     serve(here, "hf.co/org/repo:Q8_0")
     assert picked(plan(here, "hf.co/org/repo:Q8_0")) == ("hf.co/org/repo:Q8_0", ServedModel)
-    assert here.registry.asked == []
+
+
+def test_hugging_face_is_asked_before_the_runtime(here: Place, tmp_path: Path) -> None:
+    here.hub.files = {"tiny-Q8_0.gguf": tiny_llama(tmp_path / "w.gguf").read_bytes()}
+    serve(here, "hf.co/org/repo:Q4_0")
+    assert picked(plan(here, "huggingface.co/org/repo")) == ("hf.co/org/repo:Q8_0", HubFile)
+    assert here.opened == 0

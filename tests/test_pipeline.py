@@ -9,15 +9,17 @@ import pytest
 
 from modelforge import pipeline
 from modelforge.bases import ServedModel
-from modelforge.errors import BaseProblem, BuildFailed, DoesNotFit, ExitCode, UsageProblem
+from modelforge.errors import BuildFailed, DoesNotFit, ExitCode, UsageProblem
 from modelforge.identity import content_of, plan_digest
 from modelforge.journal import Journal, Pending
 from modelforge.pipeline import BuildOptions, build_target, dry_run, plan, rendered
 from modelforge.runtimes import RuntimeInfo
 from modelforge.targets import targets
 from tests.fakes import FakeRuntime
+from tests.ggufs import tiny_llama
 from tests.projects import CODER, GAMER, REVIEWER, Place, place
 from tests.registries import HOST, FakeRegistry
+from tests.trees import write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,12 +107,68 @@ def test_a_failure_comes_back_in_the_result(here: Place) -> None:
     assert result.seconds["resolve"] > 0
 
 
-def test_a_base_on_hugging_face_is_what_the_runtime_pulled(here: Place) -> None:
+@pytest.fixture
+def on_the_hub(here: Place, tmp_path: Path) -> Place:
+    weights = tiny_llama(tmp_path / "w.gguf").read_bytes()
+    here.hub.files = {"tiny-Q8_0.gguf": weights + bytes((6 << 20) - len(weights))}
     here.write(coder=CODER.replace("./models/tiny-*.gguf", "hf.co/org/repo"))
-    with pytest.raises(BaseProblem, match="bases from Hugging Face are not looked for there yet") as caught:
-        build(here)
-    assert caught.value.exit_code == ExitCode.USAGE
-    assert caught.value.problems[0].hint == "get it: ollama pull hf.co/org/repo"
+    return here
+
+
+def downloads(here: Place) -> list[Path]:
+    return list((here.root.parent / "cache" / "downloads").glob("*.gguf"))
+
+
+def test_a_base_on_hugging_face_is_downloaded_once(on_the_hub: Place) -> None:
+    here, work = on_the_hub, on_the_hub.work()
+    (whole,) = map(len, here.hub.files.values())
+    change = dry_run(work, target_of(work), BuildOptions())
+    assert (change.stands, change.fetches, downloads(here)) == (False, whole, [])
+    assert here.hub.sent < whole  # the header alone
+    here.hub.sent = 0
+    first = build(here)
+    assert (first.status, first.error, here.hub.sent) == ("built", None, whole)
+    assert set(first.seconds) == {"resolve", "bring", "create", "smoke", "promote"}
+    (file,) = downloads(here)
+    assert [file.read_bytes()] == list(here.hub.files.values())
+    file.unlink()
+    second = build(here)
+    assert (second.status, second.digests, here.hub.sent) == ("unchanged", first.digests, whole)
+    here.hub.down = True
+    third = build(here)
+    assert (third.status, third.digests) == ("unchanged", first.digests)
+    assert "planned with what was seen on 20" in third.plan.warnings[0]
+
+
+def test_a_file_of_hugging_face_has_the_digests_of_the_same_file_in_the_project(on_the_hub: Place) -> None:
+    here = on_the_hub
+    first = build(here)
+    write_tree(here.root, {"models/same.gguf": next(iter(here.hub.files.values()))})
+    here.write(coder=CODER.replace("./models/tiny-*.gguf", "./models/same.gguf"))
+    assert build(here).digests["content"] == first.digests["content"]
+
+
+def test_weights_that_the_runtime_has_are_not_downloaded_again(on_the_hub: Place) -> None:
+    here = on_the_hub
+    build(here)
+    (file,) = downloads(here)
+    file.unlink()
+    here.hub.sent = 0
+    assert build(here, name="other").status == "built"
+    assert (here.hub.sent, downloads(here)) == (0, [])
+
+
+def test_a_file_of_hugging_face_that_is_not_what_it_should_be(on_the_hub: Place) -> None:
+    here = on_the_hub
+    build_plan = plan(here.work(), target_of(here.work()))
+    assert build_plan.picked is not None
+    (data,) = here.hub.files.values()
+    here.hub.gives = data[:-1] + b"x"
+    result = build(here)
+    assert (result.status, downloads(here), here.runtime.names()) == ("failed", [], [])
+    assert result.error is not None
+    assert result.error.exit_code == ExitCode.BUILD_FAILED
+    assert "what came for tiny-Q8_0.gguf is not what it should be" in str(result.error)
 
 
 def test_this_machine_as_a_target_is_told_with_the_plan(here: Place) -> None:

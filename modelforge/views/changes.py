@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from modelforge.bases import HubFile
 from modelforge.display import visible
 from modelforge.units import size_text
 from modelforge.views.builds import result_of
@@ -24,7 +25,10 @@ def dry_run_lines(change: Changed) -> list[str]:
     if change.container is not None:
         lines += _container_lines(change.container)
     if change.fetches:
-        lines.append(f"  pull      the base from its registry, {size_text(change.fetches)} at most")
+        picked = change.plan.picked
+        hub = picked is not None and isinstance(picked.candidate.source, HubFile)
+        where = "Hugging Face" if hub else "its registry"
+        lines.append(f"  pull      the base from {where}, {size_text(change.fetches)} at most")
     if not change.stands:
         return [*lines, f"  create    {name} does not stand yet"]
     if not change.differences:

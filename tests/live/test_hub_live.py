@@ -1,0 +1,173 @@
+"""Bases on what speaks the Hub's protocol, by the real command line and Hugging Face's own library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.conftest import MODELS
+from tests.live.forge import Forge, quickstart
+from tests.live.hubs import COMMIT, REPOSITORY, Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MIB = 1 << 20
+PADDING = bytes(16 * MIB)
+HEADER = 4 * MIB
+PROFILE = """\
+system = "Use type hints and docstrings."
+[base]
+model = "hf.co/{model}"
+{keys}
+[parameters]
+num_ctx = 1024
+[[smoke]]
+name = "answers"
+prompt = "Write a function that adds two numbers."
+expect = {{ contains = "def" }}
+"""
+BUILD = ("build", "coder", "--runtime", "embedded")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Two quants of a real tiny model, with bytes behind them that only a download fetches."""
+    files = {
+        f"tiny-{quant}.gguf": (MODELS / f"forge-tiny-{quant}.gguf").read_bytes() + PADDING
+        for quant in ("Q8_0", "Q4_0")
+    }
+    made = Hub(files={**files, "mmproj-F16.gguf": bytes(1000), "imatrix.gguf": b"x"})
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def forge(tmp_path: Path, hub: Hub) -> Forge:
+    made = quickstart(tmp_path, HF_ENDPOINT=hub.url(), HF_HUB_DISABLE_TELEMETRY="1")
+    write(made)
+    return made
+
+
+def write(forge: Forge, model: str = REPOSITORY, keys: str = 'quants = ["Q8_0", "Q4_0"]') -> None:
+    forge.profile("coder", PROFILE.format(model=model, keys=keys))
+
+
+def downloads(forge: Forge) -> list[Path]:
+    return list((forge.folder / "cache" / "downloads").glob("*.gguf*"))
+
+
+def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: Forge, hub: Hub) -> None:
+    would = forge.run(*BUILD, "--dry-run")
+    assert would.code == 6, would.err
+    whole = len(hub.files["tiny-Q8_0.gguf"])
+    assert f"hf.co/{REPOSITORY}:Q8_0" in would.out
+    assert f"the base from Hugging Face, {whole / MIB:.1f} MiB at most" in would.out
+    assert "mmproj-F16.gguf is counted" in would.out + would.err
+    assert (hub.sent, downloads(forge)) == (2 * HEADER, [])
+    hub.sent = 0
+
+    built = forge.run(*BUILD)
+    assert built.code == 0, built.err
+    assert hub.sent == whole
+    (file,) = downloads(forge)
+    assert file.read_bytes() == hub.files["tiny-Q8_0.gguf"]
+    file.unlink()
+
+    again = forge.run(*BUILD)
+    assert again.code == 0, again.err
+    assert "unchanged" in again.out + again.err
+    assert hub.sent == whole
+
+    hub.stop()
+    without = forge.run(*BUILD)
+    assert without.code == 0, without.err
+    told = " ".join((without.out + without.err).split())
+    assert "unchanged" in told
+    assert forge.run(*BUILD, "--dry-run").code == 0
+    plan = forge.run("resolve", "coder")
+    told = " ".join((plan.out + plan.err).split())
+    assert "Hugging Face cannot be asked (nothing answers at" in told
+    assert "planned with what was seen on 20" in told
+    hub.start()
+    assert downloads(forge) == []
+
+
+def test_what_was_never_seen_cannot_be_planned_without_a_network(forge: Forge, hub: Hub) -> None:
+    hub.stop()
+    done = forge.run("resolve", "coder")
+    hub.start()
+    assert done.code == 10
+    assert "connection refused" in done.err
+    offline = Forge(folder=forge.folder, environment={**forge.environment, "HF_HUB_OFFLINE": "1"})
+    done = offline.run("resolve", "coder")
+    assert (done.code, "HF_HUB_OFFLINE is set" in " ".join(done.err.split())) == (10, True)
+
+
+def test_a_private_repository_wants_a_token_which_stays_with_the_hub(forge: Forge, hub: Hub) -> None:
+    hub.token = "hf_secret"  # noqa: S105 (made up)
+    refused = forge.run("resolve", "coder")
+    assert refused.code == 2
+    assert "may not be read without a login" in " ".join(refused.err.split())
+    assert "HF_TOKEN" in refused.err
+    forge.environment["HF_TOKEN"] = "hf_secret"  # noqa: S105
+    hub.authorized = {"hub": set(), "cdn": set()}
+    built = forge.run(*BUILD)
+    assert built.code == 0, built.err
+    assert hub.authorized == {"hub": {"Bearer hf_secret"}, "cdn": {None}}
+    assert "hf_secret" not in built.out + built.err
+
+
+def test_a_token_that_was_left_by_a_login(forge: Forge, hub: Hub) -> None:
+    hub.token = "hf_stored"  # noqa: S105
+    file = forge.folder / "home" / ".cache" / "huggingface" / "token"
+    file.parent.mkdir(parents=True)
+    file.write_text("hf_stored", encoding="utf-8")
+    done = forge.run("resolve", "coder")
+    assert done.code == 0, done.err
+
+
+def test_a_limit_of_requests_ends_with_10(forge: Forge, hub: Hub) -> None:
+    hub.limit = True
+    done = forge.run("resolve", "coder")
+    assert (done.code, "429" in done.err, "HF_TOKEN" in done.err) == (10, True, True)
+
+
+def test_a_download_that_is_cut_goes_on(forge: Forge, hub: Hub) -> None:
+    assert forge.run("resolve", "coder").code == 0
+    hub.sent, hub.cut = 0, 5 * MIB
+    built = forge.run(*BUILD)
+    assert built.code == 0, built.err
+    assert "trying again from 5.0 MiB on" in " ".join(built.err.split())
+    whole = len(hub.files["tiny-Q8_0.gguf"])
+    assert hub.sent == whole
+    assert [one.stat().st_size for one in downloads(forge)] == [whole]
+
+
+def test_wrong_bytes_are_refused(forge: Forge, hub: Hub) -> None:
+    assert forge.run("resolve", "coder").code == 0
+    hub.gives = hub.files["tiny-Q8_0.gguf"][:-1] + b"x"
+    done = forge.run(*BUILD)
+    assert done.code == 7
+    assert "is not what it should be" in " ".join(done.err.split())
+    assert downloads(forge) == []
+    assert forge.run("list").code == 0
+
+
+def test_a_commit_and_a_branch_that_is_not_there(forge: Forge, hub: Hub) -> None:
+    write(forge, f"{REPOSITORY}:q4_0@{COMMIT}", "")
+    done = forge.run("resolve", "coder")
+    assert done.code == 0, done.err
+    assert f"hf.co/{REPOSITORY}:Q4_0" in done.out
+    asked = [one for one in hub.asked if "/api/" in one]
+    assert forge.run("resolve", "coder").code == 0
+    assert [one for one in hub.asked if "/api/" in one] == asked
+    write(forge, f"{REPOSITORY}@dev")
+    done = forge.run("resolve", "coder")
+    assert (done.code, "has no branch, tag or commit 'dev'" in " ".join(done.err.split())) == (2, True)
+    write(forge, "org/nothing")
+    done = forge.run("resolve", "coder")
+    assert (done.code, "there is no" in done.err) == (2, True)

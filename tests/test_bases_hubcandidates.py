@@ -1,0 +1,228 @@
+"""Which files of a repository of Hugging Face are candidates, and what is read of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx2  # noqa: TID251 (the fake behind the door)
+import pytest
+
+from modelforge.bases import HubFile
+from modelforge.bases.hubcandidates import hub_candidates
+from modelforge.errors import BaseProblem, Unreachable
+from modelforge.profile.schema import Base
+from modelforge.registry import NotThere
+from tests.ggufs import tiny_llama
+from tests.hubs import CDN, FakeHub
+from tests.projects import Place, place
+from tests.registries import sha256
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modelforge.bases.registries import Found
+
+PADDING = 6 << 20
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Place:
+    made = place(tmp_path)
+    for quant in ("Q8_0", "Q4_K_M", "Q2_K", "F16"):
+        made.hub.files[f"Tiny-7B-{quant}.gguf"] = weights(tmp_path, quant)
+    made.hub.files["imatrix.gguf"] = b"no model"
+    return made
+
+
+def weights(folder: Path, quant: str, **more: Any) -> bytes:
+    """A model with its header at the start of more than what is read to plan."""
+    return tiny_llama(folder / "w.gguf", quant, **more).read_bytes() + bytes(PADDING)
+
+
+def find(here: Place, model: str = "hf.co/org/repo", **keys: Any) -> Found:
+    source = here.hub.open(here.site())
+    try:
+        return hub_candidates(Base(model=model, **keys), source)
+    finally:
+        source.close()
+
+
+def refs(found: Found) -> list[str]:
+    return [one.ref for one in found.candidates]
+
+
+def test_one_candidate_for_each_quant_that_is_wanted(here: Place) -> None:
+    found = find(here, quants=["q4_k_m", "F16"])
+    assert refs(found) == ["hf.co/org/repo:F16", "hf.co/org/repo:Q4_K_M"]
+    one = found.candidates[1]
+    data = here.hub.files["Tiny-7B-Q4_K_M.gguf"]
+    assert (one.quant, one.digest, one.projector_bytes) == ("Q4_K_M", sha256(data), 0)
+    assert isinstance(one.source, HubFile)
+    assert (one.source.commit, one.source.path) == (here.hub.commit, "Tiny-7B-Q4_K_M.gguf")
+    assert (one.source.bytes, one.source.digest) == (len(data), sha256(data))
+    assert one.source.here.name == f"{sha256(data)[7:23]}-Tiny-7B-Q4_K_M.gguf"
+    assert found.notes == ()
+
+
+def test_without_quants_those_are_read_that_a_profile_usually_takes(here: Place) -> None:
+    assert refs(find(here)) == ["hf.co/org/repo:Q4_K_M", "hf.co/org/repo:Q8_0"]
+
+
+def test_headers_are_read_once_and_no_more_than_they_need(here: Place) -> None:
+    find(here)
+    assert 0 < here.hub.sent <= 2 * (4 << 20)
+    here.hub.sent = 0
+    find(here)
+    assert here.hub.sent == 0
+    assert here.hub.listed == ["org/repo@main"] * 2
+
+
+def test_the_header_decides_which_quant_a_file_has(here: Place, tmp_path: Path) -> None:
+    here.hub.files = {"model.gguf": weights(tmp_path, "Q4_K_M"), "Q8_0/other.gguf": weights(tmp_path, "Q6_K")}
+    assert refs(find(here, tag="model")) == ["hf.co/org/repo:model.gguf"]
+    with pytest.raises(
+        BaseProblem, match=r"hf\.co/org/repo has no file as base asks for: quants Q8_0"
+    ) as caught:
+        find(here, quants=["Q8_0"])
+    assert caught.value.problems[0].hint == "it has Q8_0/other.gguf (Q6_K)"
+    assert [one.quant for one in find(here, quants=["Q4_K_M"]).candidates] == ["Q4_K_M"]
+
+
+def test_two_files_of_one_quant_go_by_their_names(here: Place, tmp_path: Path) -> None:
+    here.hub.files["Tiny-7B-UD-Q4_K_M.gguf"] = weights(tmp_path, "Q4_K_M", embedding=512)
+    there = refs(find(here, quants=["Q4_K_M"]))
+    assert there == ["hf.co/org/repo:Tiny-7B-Q4_K_M.gguf", "hf.co/org/repo:Tiny-7B-UD-Q4_K_M.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("model", "tag"),
+    [
+        ("hf.co/org/repo", "q2_k"),
+        ("huggingface.co/org/repo", "Tiny-7B-Q2_K.gguf"),
+        ("HF.co/org/repo", "tiny-7b-q2_k"),
+        ("hf.co/org/repo:Q2_K", None),
+        ("hf.co/org/repo:q2_k@main", None),
+    ],
+)
+def test_a_tag_pins_by_quant_or_name(here: Place, model: str, tag: str | None) -> None:
+    assert refs(find(here, model, tag=tag)) == ["hf.co/org/repo:Q2_K"]
+
+
+def test_a_digest_pins(here: Place) -> None:
+    tag = sha256(here.hub.files["Tiny-7B-F16.gguf"])
+    assert refs(find(here, tag=tag)) == ["hf.co/org/repo:F16"]
+
+
+def test_a_tag_that_is_not_there(here: Place) -> None:
+    with pytest.raises(BaseProblem, match=r"hf\.co/org/repo has no Q8_1") as caught:
+        find(here, tag="Q8_1")
+    assert caught.value.problems[0].hint == "did you mean 'Q8_0'?"
+    with pytest.raises(BaseProblem, match=r"says the tag 'Q8_0', base\.tag says 'F16'"):
+        find(here, "hf.co/org/repo:Q8_0", tag="F16")
+
+
+@pytest.mark.parametrize(
+    "model", ["hf.co/org", "hf.co/a/b/c", "hf.co/org/repo@", "hf.co/org/re po", "hf.co/org/repo:"]
+)
+def test_what_is_no_repository(here: Place, model: str) -> None:
+    with pytest.raises(BaseProblem, match="is no repository of Hugging Face"):
+        find(here, model)
+    assert here.hub.listed == []
+
+
+def test_a_commit_is_listed_once(here: Place) -> None:
+    for _ in range(2):
+        find(here, f"hf.co/org/repo@{here.hub.commit}", tag="Q8_0")
+    assert here.hub.listed == [f"org/repo@{here.hub.commit}"]
+
+
+def test_sizes_and_variants_choose(here: Place, tmp_path: Path) -> None:
+    here.hub.files = {
+        f"Tiny-{size}-{variant}-Q8_0.gguf": weights(tmp_path, "Q8_0", layers=layers)
+        for size, layers in (("7B", 2), ("14B", 3))
+        for variant in ("Instruct", "Base")
+    }
+    found = find(here, sizes=["14b", "7b"], variant="instruct")
+    assert [(one.ref.rpartition(":")[2], one.size) for one in found.candidates] == [
+        ("Tiny-14B-Instruct-Q8_0.gguf", "14b"),
+        ("Tiny-7B-Instruct-Q8_0.gguf", "7b"),
+    ]
+    with pytest.raises(BaseProblem, match="as base asks for: variant coder"):
+        find(here, variant="coder")
+
+
+def test_a_projector_is_counted_and_that_it_is_left_out_is_said(here: Place) -> None:
+    here.hub.files |= {
+        "mmproj-F16.gguf": bytes(2000),
+        "mmproj-BF16.gguf": bytes(1500),
+        "mmproj-F32.gguf": bytes(4000),
+    }
+    found = find(here, tag="Q8_0")
+    assert [one.projector_bytes for one in found.candidates] == [2000]
+    assert found.notes == (
+        "mmproj-F16.gguf is counted, but what is built takes text only: projectors are not added yet",
+    )
+
+
+def test_models_in_parts_are_left_out_or_refused(here: Place) -> None:
+    parts = {f"Q6_K/Tiny-Q6_K-0000{n}-of-00002.gguf": bytes(10) for n in (1, 2)}
+    here.hub.files |= parts
+    assert refs(find(here)) == ["hf.co/org/repo:Q4_K_M", "hf.co/org/repo:Q8_0"]
+    with pytest.raises(BaseProblem, match=r"hf\.co/org/repo has q6_k in parts only") as caught:
+        find(here, tag="q6_k")
+    assert "llama-gguf-split --merge" in (caught.value.problems[0].hint or "")
+    here.hub.files = parts
+    with pytest.raises(BaseProblem, match="has its models in parts only"):
+        find(here)
+
+
+def test_a_file_without_a_digest_cannot_be_verified(here: Place) -> None:
+    here.hub.no_digest = set(here.hub.files)
+    with pytest.raises(BaseProblem, match=r"tells no digest of Tiny-7B-F16\.gguf"):
+        find(here)
+
+
+def test_a_repository_without_gguf(here: Place) -> None:
+    here.hub.files = {}
+    with pytest.raises(BaseProblem, match=r"hf\.co/org/repo has no GGUF files of a model"):
+        find(here)
+    with pytest.raises(NotThere, match=r"there is no https://hub\.example\.com/org/none"):
+        find(here, "hf.co/org/none")
+
+
+def test_a_token_goes_to_the_hub_and_not_to_where_it_redirects(here: Place) -> None:
+    here.hub.token = "secret"  # noqa: S105 (made up)
+    with pytest.raises(BaseProblem, match=r"may not be read, or is not there: Access to model") as caught:
+        find(here, tag="Q8_0")
+    assert "HF_TOKEN" in (caught.value.problems[0].hint or "")
+    here.hub.sends = "secret"
+    here.hub.requests.clear()
+    assert refs(find(here, tag="Q8_0")) == ["hf.co/org/repo:Q8_0"]
+    sent = {(one.url.host, one.headers.get("authorization")) for one in here.hub.requests}
+    assert sent == {("hub.example.com", "Bearer secret"), (CDN, None)}
+
+
+def test_without_a_network_what_was_seen_counts(here: Place) -> None:
+    first = find(here)
+    here.hub.down = True
+    again = find(here)
+    assert again.candidates == first.candidates
+    (note,) = again.notes
+    assert note.startswith("Hugging Face cannot be asked (nothing answers at https://hub.example.com")
+    assert "; planned with what was seen on 20" in note
+    with pytest.raises(Unreachable):  # a header that was never read
+        find(here, tag="Q2_K")
+    with pytest.raises(Unreachable):
+        find(here, "hf.co/org/other")
+
+
+def test_a_limit_of_requests(here: Place) -> None:
+    here.hub.error = Unreachable("https://hub.example.com answers 429: its limit of requests is reached")
+    with pytest.raises(Unreachable, match="429"):
+        find(here)
+    hub = FakeHub(files=here.hub.files)
+    hub.before = lambda _request: httpx2.Response(429)
+    here.hub = hub
+    with pytest.raises(Unreachable, match="answers 429: its limit of requests is reached") as caught:
+        find(here)
+    assert "HF_TOKEN" in (caught.value.problems[0].hint or "")
