@@ -42,7 +42,9 @@ class Hub:
         ports = [one.server_address[1] for one in self.servers] or [0, 0]
         self.servers = []
         for kind, port in zip(("hub", "cdn"), ports, strict=True):
-            server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self, kind))
+            server = ThreadingHTTPServer(
+                ("127.0.0.1", port), type("Bound", (_Handler,), {"hub": self, "kind": kind})
+            )
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
             self.servers.append(server)
 
@@ -85,62 +87,63 @@ class Hub:
         }
 
 
-def _handler(hub: Hub, kind: str) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """One call. Bound to a hub and to which of its ports this is."""
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Nothing."""
+    hub: Hub
+    kind: str
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            hub.asked.append(f"{kind} {self.command} {path}")
-            hub.authorized[kind].add(self.headers.get("authorization"))
-            with suppress(ConnectionError):
-                self._cdn(path) if kind == "cdn" else self._hub(path)
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing."""
 
-        do_HEAD = do_GET
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.hub.asked.append(f"{self.kind} {self.command} {path}")
+        self.hub.authorized[self.kind].add(self.headers.get("authorization"))
+        with suppress(ConnectionError):
+            self._cdn(path) if self.kind == "cdn" else self._hub(path)
 
-        def _hub(self, path: str) -> None:
-            if hub.limit:
-                self._say(429, b"rate limited", {"Retry-After": "900"})
-            elif hub.token and self.headers.get("authorization") != f"Bearer {hub.token}":
-                error = {"X-Error-Message": "Invalid username or password."}
-                self._say(401, b'{"error":"Invalid username or password."}', error)
-            elif path in {f"/api/models/{REPOSITORY}/revision/{name}" for name in ("main", COMMIT)}:
-                self._say(200, json.dumps(hub.listing()).encode(), {"Content-Type": "application/json"})
-            elif path.startswith(f"/api/models/{REPOSITORY}/revision/"):
-                self._say(404, b'{"error":"Invalid rev id"}', {"X-Error-Code": "RevisionNotFound"})
-            elif path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
-                name = path.rpartition("/")[2]
-                digest = hashlib.sha256(hub.files[name]).hexdigest()
-                size = str(len(hub.files[name]))
-                said = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": size}
-                self._say(302, b"", {**said, "Location": f"{hub.url(1)}/lfs/{name}?X-Amz-Signature=0123"})
-            else:
-                self._say(404, b'{"error":"Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+    do_HEAD = do_GET
 
-        def _cdn(self, path: str) -> None:
-            data = hub.gives or hub.files[path.rpartition("/")[2]]
-            asked = self.headers.get("range", "").removeprefix("bytes=")
-            first, _, last = asked.partition("-")
-            start = int(first or 0)
-            part = data[start : int(last) + 1 if last else len(data)]
-            said = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"} if asked else {}
-            self._say(206 if asked else 200, part, {"Accept-Ranges": "bytes", **said})
+    def _hub(self, path: str) -> None:
+        if self.hub.limit:
+            self._say(429, b"rate limited", {"Retry-After": "900"})
+        elif self.hub.token and self.headers.get("authorization") != f"Bearer {self.hub.token}":
+            error = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Invalid username or password."}
+            self._say(401, b'{"error":"Invalid username or password."}', error)
+        elif path in {f"/api/models/{REPOSITORY}/revision/{name}" for name in ("main", COMMIT)}:
+            self._say(200, json.dumps(self.hub.listing()).encode(), {"Content-Type": "application/json"})
+        elif path.startswith(f"/api/models/{REPOSITORY}/revision/"):
+            self._say(404, b'{"error":"Invalid rev id"}', {"X-Error-Code": "RevisionNotFound"})
+        elif path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
+            name = path.rpartition("/")[2]
+            digest = hashlib.sha256(self.hub.files[name]).hexdigest()
+            size = str(len(self.hub.files[name]))
+            said = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": size}
+            self._say(302, b"", {**said, "Location": f"{self.hub.url(1)}/lfs/{name}?X-Amz-Signature=0123"})
+        else:
+            self._say(404, b'{"error":"Repository not found"}', {"X-Error-Code": "RepoNotFound"})
 
-        def _say(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            if kind == "cdn" and hub.cut is not None and len(body) > hub.cut:
-                body, hub.cut, self.close_connection = body[: hub.cut], None, True
-            if kind == "cdn":
-                hub.sent += len(body)
-            self.wfile.write(body)
+    def _cdn(self, path: str) -> None:
+        data = self.hub.gives or self.hub.files[path.rpartition("/")[2]]
+        asked = self.headers.get("range", "").removeprefix("bytes=")
+        first, _, last = asked.partition("-")
+        start = int(first or 0)
+        part = data[start : int(last) + 1 if last else len(data)]
+        said = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"} if asked else {}
+        self._say(206 if asked else 200, part, {"Accept-Ranges": "bytes", **said})
 
-    return Handler
+    def _say(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.kind == "cdn" and self.hub.cut is not None and len(body) > self.hub.cut:
+            body, self.hub.cut, self.close_connection = body[: self.hub.cut], None, True
+        if self.kind == "cdn":
+            self.hub.sent += len(body)
+        self.wfile.write(body)

@@ -62,11 +62,10 @@ def downloads(forge: Forge) -> list[Path]:
 
 def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: Forge, hub: Hub) -> None:
     would = forge.run(*BUILD, "--dry-run")
-    assert would.code == 6, would.err
+    assert would.code == 0, would.err
     whole = len(hub.files["tiny-Q8_0.gguf"])
     assert f"hf.co/{REPOSITORY}:Q8_0" in would.out
     assert f"the base from Hugging Face, {whole / MIB:.1f} MiB at most" in would.out
-    assert "mmproj-F16.gguf is counted" in would.out + would.err
     assert (hub.sent, downloads(forge)) == (2 * HEADER, [])
     hub.sent = 0
 
@@ -90,6 +89,7 @@ def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: 
     assert forge.run(*BUILD, "--dry-run").code == 0
     plan = forge.run("resolve", "coder")
     told = " ".join((plan.out + plan.err).split())
+    assert "mmproj-F16.gguf is counted" in told
     assert "Hugging Face cannot be asked (nothing answers at" in told
     assert "planned with what was seen on 20" in told
     hub.start()
@@ -161,7 +161,8 @@ def test_a_commit_and_a_branch_that_is_not_there(forge: Forge, hub: Hub) -> None
     write(forge, f"{REPOSITORY}:q4_0@{COMMIT}", "")
     done = forge.run("resolve", "coder")
     assert done.code == 0, done.err
-    assert f"hf.co/{REPOSITORY}:Q4_0" in done.out
+    assert "Q4_0" in done.out
+    assert "Q8_0" not in done.out
     asked = [one for one in hub.asked if "/api/" in one]
     assert forge.run("resolve", "coder").code == 0
     assert [one for one in hub.asked if "/api/" in one] == asked
