@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelforge.bases.local import is_local, is_registry, local_candidates
+from modelforge.bases.quantized import taken_as_is
 from modelforge.bases.served import served_candidates
 from modelforge.build import Bench, BuildResult, Order, build, seen
 from modelforge.errors import BaseProblem, DoesNotFit
@@ -120,6 +121,8 @@ def build_target(
     name = canonical(options.name or decided.variant)
     if decided.picked is None:
         return _refused(decided, name)
+    if work.access.kind == "embedded":  # before anything is hashed
+        taken_as_is(decided.picked.candidate)
     made = rendered(work, target, decided)
 
     def announce() -> None:

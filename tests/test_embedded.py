@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import pytest
 
 from modelforge.bases import Candidate, LocalFile, ServedModel
-from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed
+from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed, UsageProblem
 from modelforge.events import Progress, Step
 from modelforge.filehash import Hashes
 from modelforge.runtimes import BrokenModel, ChatReply, ChatRequest, Placement, Runtime, Turn
@@ -115,6 +115,15 @@ def test_it_is_a_runtime(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
     checked_by_mypy: Runtime = runtime
     assert checked_by_mypy.info.kind == "embedded"
     assert runtime.info.endpoint == str(tmp_path / "store")
+
+
+def test_weights_that_only_a_server_makes_are_refused(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
+    wanted = some_rendered(replace(local(tiny(tmp_path)), quantize="Q4_K_M"))
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q4_K_M of it"):
+        runtime.expected(wanted)
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q4_K_M of it"):
+        runtime.create(wanted, "x", Heard())
+    assert runtime.list() == ()
 
 
 def test_opening_a_store_touches_nothing(tmp_path: Path) -> None:

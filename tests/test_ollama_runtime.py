@@ -551,7 +551,8 @@ def test_a_disk_that_is_too_small_is_seen_before(
     file = tmp_path / "w.gguf"
     file.write_bytes(bytes(1000))
     room = Room(where="the volume ollama", free=copies * 1000)
-    ollama_weights._check_room(file, there=there, version=version, room=room)
+    needed = ollama_weights._needed(file, there=there, version=version)
+    ollama_weights.check_room(file.name, needed, room)
     with pytest.raises(BuildFailed, match=r"importing w.* in the volume ollama"):
-        ollama_weights._check_room(file, there=there, version=version, room=replace(room, free=room.free - 1))
-    ollama_weights._check_room(file, there=there, version=version, room=None)
+        ollama_weights.check_room(file.name, needed, replace(room, free=room.free - 1))
+    ollama_weights.check_room(file.name, needed, None)

@@ -15,6 +15,7 @@ from modelforge.pipeline import BuildOptions, build_target, dry_run
 from modelforge.runtimes import RuntimeInfo
 from modelforge.targets import targets
 from tests.fakes import FakeRuntime
+from tests.ggufs import tiny_llama
 from tests.projects import CODER, GAMER, REVIEWER, Place, place
 
 if TYPE_CHECKING:
@@ -322,3 +323,28 @@ def test_a_plan_for_another_context_and_for_the_longest(here: Place) -> None:
     assert (given.settings.num_ctx, given.num_ctx_from) == (256, "given")
     assert (longest.settings.num_ctx, longest.num_ctx_from) == (1024, "longest")
     assert pipeline.plan(work, target).num_ctx_from == "profile"
+
+
+def test_what_only_a_server_makes_is_refused_without_one_before_anything_is_read(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_llama(here.root / "models" / "full-F16.gguf", "F16")
+    here.write(coder=CODER.replace('tiny-*.gguf"', 'full-F16.gguf"\nquantize = "q8_0"'))
+    here.runtime = FakeRuntime(info=RuntimeInfo(kind="embedded", version="", endpoint="store"))
+    monkeypatch.setattr(pipeline, "content_of", lambda *_: pytest.fail("was hashed"))
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it") as caught:
+        build(here)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert here.runtime.calls == []
+
+
+def test_a_quant_that_is_made_has_a_content_of_its_own(here: Place) -> None:
+    tiny_llama(here.root / "models" / "full-F16.gguf", "F16")
+    contents = set()
+    for quantize in ("q8_0", "Q8_0", "q4_k_m", "f16"):
+        here.write(coder=CODER.replace('tiny-*.gguf"', f'full-F16.gguf"\nquantize = "{quantize}"'))
+        result = build(here)
+        assert result.plan.picked is not None
+        assert result.plan.picked.candidate.quant == quantize.upper()
+        contents.add(result.digests["content"])
+    assert len(contents) == 3

@@ -1,6 +1,7 @@
 """Where weights come from: the candidates of a base.
 
-`local` finds GGUF files in the project, `served` the models that a runtime already has.
+`local` finds GGUF files in the project, `folder` a model there as safetensors, `served` the models that a runtime
+already has. `quantized` is what a server makes of one of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ class LocalFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LocalFolder:
+    """A model as safetensors on this machine, which a server converts: absolute path, size in bytes of all files.
+
+    `files` are the names of those that a server is sent, sorted.
+    """
+
+    path: Path
+    files: tuple[str, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServedModel:
     """A model that the runtime already has, under this name, with this manifest digest."""
 
@@ -30,7 +43,7 @@ class ServedModel:
     digest: str
 
 
-Source: TypeAlias = LocalFile | ServedModel
+Source: TypeAlias = LocalFile | LocalFolder | ServedModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +54,8 @@ class Candidate:
     `qwen2.5-coder:7b-instruct-q6_K`. `size` is the profile's word for it (`7b`), or the file's own label;
     `quant` is llama.cpp's spelling (`Q4_K_M`). `digest` is `sha256:<hex>` of the file or the served model's
     manifest, None where it would have to be hashed first. `projector_bytes` is the size of image or sound
-    encoders that come in files of their own.
+    encoders that come in files of their own. `quantize` is the quant that a server makes of the source, None where
+    the source is taken as it is; `quant` and `shape` are then those of what is made.
     """
 
     ref: str
@@ -51,3 +65,4 @@ class Candidate:
     source: Source
     shape: ModelShape
     projector_bytes: int = 0
+    quantize: str | None = None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelforge.bases import Candidate, ServedModel
 from modelforge.bases.headers import quant_of, size_of, wanted_quants, why_no_model
+from modelforge.bases.quantized import made_of, made_quant, only_sources
 from modelforge.errors import BaseProblem, ForgeError, Problem, did_you_mean
 from modelforge.names import has_tag, is_reserved, parse
-from modelforge.shape import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,10 +71,13 @@ def served_candidates(
         alike = [one for one in found if one.tag.casefold() == pinned.casefold()]
         chosen = [one for one in alike if one.tag == pinned] or alike
     else:
-        chosen = [one for one in _spelled(base, found) if quants is None or quant_of(one.header) in quants]
+        chosen = [
+            one for one in _spelled(base, found) if quants is None or made_quant(base, one.header) in quants
+        ]
     if not chosen:
         raise _nothing(base, found, there)
-    return tuple(_candidate(one) for one in chosen)
+    sources = only_sources(base, [(one.entry.name, one.header) for one in chosen])
+    return tuple(_candidate(one, base) for one in chosen if one.entry.name in sources)
 
 
 def _pinned_tag(base: Base) -> str | None:
@@ -164,21 +167,22 @@ def _wanted(base: Base) -> str:
     return f"{base.model}:{tag.strip('-')}" if tag.strip("-") else base.model
 
 
-def _candidate(one: _Found) -> Candidate:
+def _candidate(one: _Found, base: Base) -> Candidate:
     name, digest = one.entry.name, one.entry.digest
     reason = why_no_model(one.header)
     if reason:
         raise BaseProblem(f"{name} is {reason}")
     try:
-        shape = shape_of(one.header)
+        shape, asked = made_of(one.header, base)
     except ForgeError as error:
         problems = [Problem(message=f"{name}: {p.message}", kind=p.kind, hint=p.hint) for p in error.problems]
         raise BaseProblem(problems=problems) from None
     return Candidate(
         ref=name,
         size=one.size or size_of(one.header, None, ""),
-        quant=quant_of(one.header),
+        quant=made_quant(base, one.header),
         digest=digest if digest.startswith("sha256:") else f"sha256:{digest}",
         source=ServedModel(name=name, digest=digest),
         shape=shape,
+        quantize=asked,
     )

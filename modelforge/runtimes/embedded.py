@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, names
 from modelforge.bases import LocalFile
+from modelforge.bases.quantized import taken_as_is
 from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
@@ -213,7 +214,7 @@ class EmbeddedRuntime:
 
     def _recipe(self, rendered: Rendered) -> tuple[Recipe, str]:
         """What to write, and a warning where the chat format is unknown ("" else)."""
-        source, request = rendered.base.source, rendered.request
+        source, request = taken_as_is(rendered.base), rendered.request
         adapters = [self._adapter(path) for path in request.adapters]
         if not isinstance(source, LocalFile):
             base = self.store.read(source.name)

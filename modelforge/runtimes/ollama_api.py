@@ -109,17 +109,32 @@ class OllamaApi:
         if answer.status not in {OK, _CREATED}:
             raise refusal(answer)
 
-    def create(self, body: Mapping[str, Any]) -> None:
+    def create(
+        self,
+        body: Mapping[str, Any],
+        *,
+        on_line: Callable[[Mapping[str, Any]], None] | None = None,
+        patience: float = 0.0,
+    ) -> None:
         """Makes a model; returns only after the server has said `success` as its last word.
 
         The answer is streamed: a server goes on with one that is not, even where nobody listens any more.
-        """
-        patiently(lambda: self._create(body))
 
-    def _create(self, body: Mapping[str, Any]) -> None:
+        Args:
+            body: the request.
+            on_line: hears each line of the answer.
+            patience: seconds of silence beyond the usual ones, where the server has much to do without a word.
+        """
+        patiently(lambda: self._create(body, on_line, patience))
+
+    def _create(
+        self, body: Mapping[str, Any], on_line: Callable[[Mapping[str, Any]], None] | None, patience: float
+    ) -> None:
         last = ""
-        with self._lines("/api/create", {**body, "stream": True}) as lines:
+        with self._lines("/api/create", {**body, "stream": True}, patience) as lines:
             for line in lines:
+                if on_line:
+                    on_line(line)
                 last = str(line.get("status") or "")
         if last != "success":
             raise Refused(OK, f"the server stopped after {last!r}" if last else "the server said nothing")
@@ -165,9 +180,11 @@ class OllamaApi:
         return patiently(once)
 
     @contextmanager
-    def _lines(self, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    def _lines(
+        self, path: str, body: Mapping[str, Any], patience: float = 0.0
+    ) -> Iterator[Iterator[dict[str, Any]]]:
         """The JSON objects of a stream; one with an error in it raises."""
-        with self._http.stream("POST", path, body, seconds=self._timeouts.load) as stream:
+        with self._http.stream("POST", path, body, seconds=self._timeouts.load + patience) as stream:
             if stream.status != OK:
                 raise Refused(stream.status, error_words(stream.rest(), stream.status))
             yield map(_checked_line, stream.lines)

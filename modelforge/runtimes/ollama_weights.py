@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 FILE = "weights.gguf"
 ADAPTER_FILE = "adapter.gguf"
-_REWRITING = (0, 30)
+REWRITING = (0, 30)
+"""The version from which a server rewrites each GGUF that it is sent."""
 _STORE = re.compile(r"^FROM (?P<folder>.+)[/\\]blobs[/\\](?P<blob>sha256-[0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -73,7 +74,7 @@ def send_weights(
     if read_header(upload.path).metadata.get("general.type") == "adapter":
         raise _problem(upload.path, "is an adapter, not a model", "put it under adapters, over its base")
     there = api.has_blob(upload.digest)
-    _check_room(upload.path, there=there, version=version, room=room)
+    check_room(upload.path.name, _needed(upload.path, there=there, version=version), room)
     if not there:
         send_blob(api, upload, emit)
     text = f"{upload.path.name}: the server reads it"
@@ -124,15 +125,21 @@ def local_room(show: Mapping[str, Any]) -> Room | None:
     return Room(where=str(folder), free=shutil.disk_usage(folder).free)
 
 
-def _check_room(path: Path, *, there: bool, version: tuple[int, ...], room: Room | None) -> None:
+def _needed(path: Path, *, there: bool, version: tuple[int, ...]) -> int:
     """From 0.30 on a server rewrites the file: it, a copy on the way, and the result, all at once."""
-    if room is None:
-        return
-    copies = (3 if version >= _REWRITING else 1) - there
-    needed = copies * path.stat().st_size
-    if room.free < needed:
+    copies = (3 if version >= REWRITING else 1) - there
+    return copies * path.stat().st_size
+
+
+def check_room(what: str, needed: int, room: Room | None) -> None:
+    """Looks whether so many bytes are free, where that is known; `what` names what is imported.
+
+    Raises:
+        BuildFailed: they are not.
+    """
+    if room is not None and room.free < needed:
         raise BuildFailed(
-            f"importing {path.name} needs {size_text(needed)} in {room.where}, where {size_text(room.free)} are free",
+            f"importing {what} needs {size_text(needed)} in {room.where}, where {size_text(room.free)} are free",
             hint="make room there, or give the server a store on a larger disk",
         )
 
