@@ -7,7 +7,7 @@ _DOWNLOAD = "download it again"
 _OLD = "made for a llama.cpp of before August 2023: convert the original weights anew"
 _PYTORCH = "convert it to GGUF first (llama.cpp's convert_hf_to_gguf.py)"
 _SAFETENSORS = (
-    "name the folder that it is in; an adapter must be converted first (llama.cpp's convert_lora_to_gguf.py)"
+    "name the folder it is in, if it is a model; convert an adapter (llama.cpp's convert_lora_to_gguf.py)"
 )
 
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (

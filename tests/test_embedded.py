@@ -18,6 +18,7 @@ from modelforge.runtimes import BrokenModel, ChatReply, ChatRequest, Placement, 
 from modelforge.runtimes.embedded import EmbeddedRuntime, conversation, open_store
 from modelforge.runtimes.store import Store
 from tests.fakes import Heard, some_candidate, some_rendered, some_reply
+from tests.folders import write_safetensors
 from tests.ggufs import Typed, tiny_llama, write_gguf
 from tests.jinjas import JINJAS
 from tests.prompts import HARD_PROMPTS
@@ -234,6 +235,10 @@ def test_served_finds_all_tags_or_the_one_that_is_named(runtime: EmbeddedRuntime
 def test_an_adapter_must_be_one(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
     with pytest.raises(BaseProblem, match=r"general\.type is not 'adapter'"):
         runtime.create(rendered(tmp_path, adapters=(tiny(tmp_path, "plain.gguf"),)), "coder", Heard())
+    theirs = write_safetensors(tmp_path / "adapter_model.safetensors", {"lora_A.weight": ("F32", (8, 8))})
+    with pytest.raises(BaseProblem, match="it is a safetensors file") as caught:
+        runtime.create(rendered(tmp_path, adapters=(theirs,)), "coder", Heard())
+    assert "convert_lora_to_gguf.py" in (caught.value.problems[0].hint or "")
     adapter = tiny(tmp_path, "lora.gguf", **{"general.type": "adapter"})
     made = runtime.create(rendered(tmp_path, adapters=(adapter,)), "coder", Heard())
     assert made.weights[1] == "sha256:" + hashlib.sha256(adapter.read_bytes()).hexdigest()

@@ -53,9 +53,10 @@ class Candidate:
     `ref` is what a person reads and what FROM says: `./models/tiny-Q8_0.gguf` (relative to the project) or
     `qwen2.5-coder:7b-instruct-q6_K`. `size` is the profile's word for it (`7b`), or the file's own label;
     `quant` is llama.cpp's spelling (`Q4_K_M`). `digest` is `sha256:<hex>` of the file or the served model's
-    manifest, None where it would have to be hashed first. `projector_bytes` is the size of image or sound
-    encoders that come in files of their own. `quantize` is the quant that a server makes of the source, None where
-    the source is taken as it is; `quant` and `shape` are then those of what is made.
+    manifest, or what tells apart what is made of them; None where a file would have to be hashed first.
+    `projector_bytes` is the size of image or sound encoders that come in files of their own. `quantize` is the quant
+    that a server makes of the source, None where the source is taken as it is; `quant` and `shape` are then those of
+    what is made.
     """
 
     ref: str

@@ -36,12 +36,11 @@ _ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """A file that the base matches: `ref` as Candidate has it, `stamp` what tells that it is still the same."""
+    """A file that the base matches: `ref` as Candidate has it."""
 
     ref: str
     path: Path
     header: Header
-    stamp: tuple[int, ...]
 
 
 def is_local(model: str, root: Path | None = None) -> bool:
@@ -194,9 +193,9 @@ def _read(refs: tuple[str, ...], root: Path, headers: Path | None) -> tuple[_Fou
             problems.append(Problem(message=odd, kind=BaseProblem.kind, file=_ref(ref), hint=_ODD_HINT))
             continue
         try:
-            path, stamp = root.absolute() / ref, _stamp(root / ref)
-            header = _read_once(path, _ref(ref), stamp, headers)
-            found.append(_Found(ref=_ref(ref), path=path, header=header, stamp=stamp))
+            path = root.absolute() / ref
+            header = _read_once(path, _ref(ref), _stamp(path), headers)
+            found.append(_Found(ref=_ref(ref), path=path, header=header))
         except BaseProblem as error:
             problems += error.problems
     if problems:

@@ -115,7 +115,12 @@ def weights_digest(base: Candidate, hashes: Hashes, on_bytes: Callable[[int], No
         digest = _folder_digest(source, hashes, on_bytes)
     else:
         digest = source.digest
-    return digest if base.quantize is None else _digest(f"{digest} as {base.quantize}")
+    return made_digest(digest, base.quantize)
+
+
+def made_digest(source: str, quantize: str | None) -> str:
+    """The digest of what is made of a source with this digest; the same where nothing is."""
+    return source if quantize is None else _digest(f"{source} as {quantize}")
 
 
 def known_digest(base: Candidate, hashes: Hashes) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelforge.bases import Candidate, ServedModel
 from modelforge.bases.headers import quant_of, size_of, wanted_quants, why_no_model
-from modelforge.bases.quantized import made_of, made_quant, only_sources
+from modelforge.bases.quantized import made_digest, made_of, made_quant, only_sources
 from modelforge.errors import BaseProblem, ForgeError, Problem, did_you_mean
 from modelforge.names import has_tag, is_reserved, parse
 
@@ -181,7 +181,7 @@ def _candidate(one: _Found, base: Base) -> Candidate:
         ref=name,
         size=one.size or size_of(one.header, None, ""),
         quant=made_quant(base, one.header),
-        digest=digest if digest.startswith("sha256:") else f"sha256:{digest}",
+        digest=made_digest(digest if digest.startswith("sha256:") else f"sha256:{digest}", asked),
         source=ServedModel(name=name, digest=digest),
         shape=shape,
         quantize=asked,
