@@ -30,13 +30,15 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tables of the documentation, from the code.
+# The tables of the documentation and the profile's JSON Schema, from the code.
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
 
-# Every plan and decision against llama.cpp's own planner, and docs/accuracy.md from that. Takes about 20 minutes.
+# Every plan and decision against llama.cpp's own planner, speeds on this processor against the estimate, and
+# docs/accuracy.md from that. Takes about 30 minutes; the speeds are right only where nothing else runs.
 accuracy: $(VENV)/.test
 	$(BIN)/python -m tests.oracle.report
+	$(BIN)/python -m tests.oracle.speed
 
 benchmarks: $(VENV)/.test
 	$(BIN)/python benchmarks/gguf_header.py

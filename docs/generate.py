@@ -1,4 +1,4 @@
-"""Fills the generated parts of the pages from the code: `python docs/generate.py`, or `make docs`.
+"""Fills the generated parts of the pages from the code, and writes the profile's schema: `make docs`.
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; what is around it is written by hand.
 """  # noqa: INP001 (a script)
@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from modelforge import advice, fit, memory, policy, quants, resolve, settings, speed
+from modelforge import advice, fit, memory, policy, quants, resolve, resources, schemas, settings, speed
 from modelforge.cli import COMMANDS, cli
 from modelforge.hardware import files, table
 from modelforge.profile import schema
@@ -286,11 +286,11 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main() -> int:
-    """Writes every page whose generated parts are stale, and names it."""
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        fresh = filled(text)
-        if fresh != text:
+    """Writes every page whose generated parts are stale, and the schema, and names them."""
+    made = {page: filled(page.read_text(encoding="utf-8")) for page in PAGES}
+    made[resources.profiles() / resources.PROFILE_SCHEMA] = schemas.text("profile")
+    for page, fresh in made.items():
+        if not page.exists() or page.read_text(encoding="utf-8") != fresh:
             page.write_text(fresh, encoding="utf-8")
             sys.stdout.write(f"{page.relative_to(DOCS.parent)}\n")
     return 0

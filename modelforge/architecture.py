@@ -117,6 +117,8 @@ EXACT_COMPUTE = _names(
 )
 """Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` is Ollama's own
 word for gpt-oss."""
+NEARLY_EXACT = frozenset({"falcon-h1"})
+"""Of the others, those of which it is known how far the form may be too low on an accelerator."""
 
 
 def layers_of(keys: Keys, count: int, findings: Findings) -> tuple[Layer, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelforge.architecture import NARROW_ON_CPU
+from modelforge.architecture import NARROW_ON_CPU, NEARLY_EXACT
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ ROWS_OF_MIXED_BATCHES = 4
 """Rows of embeddings a token beside the widest part; later builds have an input for embeddings among tokens,
 and a mixture of experts has the weighted sum."""
 UNSURE = 64 * MIB
+NEARLY_ROWS = {False: 2, True: 4}
+"""Rows of embeddings a token, before and since batches may mix, and a scan for each stream: so much is added on
+accelerators where the form is not exact, but was never further too low, for models of 0.5 to 34 B."""
 OLD_ENGINE_MINIMUM = 457 * MIB
 """What Ollama before 0.30 keeps free on each GPU for the driver (ml/device.go)."""
 _OLD_CUDA = {f"{major}.{minor}" for major in range(6) for minor in range(10)} | {"7.2"}
@@ -122,7 +125,9 @@ class Buffers:
             peak = max(peak, self._attention(rows, body, unpacks=self.cuda and self.quantized and not on_cpu))
         total = peak + tokens * INPUTS + (ROTATION if self.quantized else 0)
         total += tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
-        if not shape.compute_exact or self.old_engine:
+        if shape.architecture in NEARLY_EXACT and not (on_cpu or self.old_engine):
+            total += tokens * NEARLY_ROWS[self.mixed] * shape.embedding + self.streams * shape.scan
+        elif not shape.compute_exact or self.old_engine:
             total = total * 5 // 4 + UNSURE
         return total + (OLD_ENGINE_MINIMUM if self.old_engine and not on_cpu else 0)
 

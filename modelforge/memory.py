@@ -8,15 +8,15 @@ matrix gets a copy of that embedding there.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from modelforge.buffers import Buffers, buffers_of
 from modelforge.errors import UsageProblem
+from modelforge.experts import by_parts
+from modelforge.shape import Parts
+from modelforge.spread import Load, Placed, Work, by_filling, by_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from modelforge.hardware import Hardware
     from modelforge.settings import RunSettings
     from modelforge.shape import ModelShape
@@ -29,6 +29,10 @@ _PIPELINE_SCANS = (3, 7)
 (by llama.cpp's planner, b10488 and b11549, together with `_PIPELINE_STATES`)."""
 _PIPELINE_STATES = 8
 """Rows of embeddings a token that recurrent layers add on each GPU of a pipeline, likewise."""
+_RECEIVED_ROWS = 4
+"""Rows of embeddings a token that a device keeps on top which takes over a part of another's layer, likewise."""
+_IDLE_ROWS = 3
+"""Rows of embeddings that a device keeps for each token with logits, if it has the output alone."""
 SINGLE_GPU_PERCENT = 80
 """How full Ollama's forecast may be for a model to be kept on one of several GPUs."""
 
@@ -247,74 +251,86 @@ def _offloaded(job: _Job, cpu_layers: int) -> Footprint:
 
 
 def _spread(job: _Job, cpu_layers: int) -> tuple[Share, ...]:
-    """The layers over all devices: by memory, else as many as fit on one after the other."""
-    weights = [*job.shape.weights.blocks, job.shape.weights.output][cpu_layers:]
-    kv = [*(job.buffers.kv([(layer, 1)], devices=True) for layer in job.shape.layers), 0][cpu_layers:]
-    sizes = [one + other for one, other in zip(weights, kv, strict=True)]
-    transit = max(job.shape.weights.blocks) if cpu_layers else 0
-    fixed = _fixed(job, transit, pipeline=not transit)
-    budgets = [job.budget(device) for device in range(len(fixed))]
-    ends = _ends_by_memory(len(sizes), job.memory)
-    if not job.shape.experts and _lacks(sizes, ends, fixed, budgets):
-        grown = [budgets[0], *(_grown(job, fixed, budgets) if not transit else budgets)[1:]]
-        filled = _ends_by_filling(sizes, [free - size for free, size in zip(grown, fixed, strict=True)])
-        ends, budgets = (filled, grown) if filled else (ends, budgets)
+    """The layers over all devices: by memory, else as llama.cpp fills one device after the other."""
+    load = _load(job, cpu_layers)
+    placed = by_memory(load)
+    if not placed.fits and not any(layer.draft for layer in job.shape.layers):
+        placed = _by_hand(job, load, whole=not cpu_layers) or placed
     return tuple(
         Share(
-            name=job.names[device],
-            weights=sum(weights[start:end]),
-            kv=sum(kv[start:end]),
-            compute=fixed[device] - (job.projector if device == 0 else 0),
+            name=name,
+            weights=placed.weights[device],
+            kv=placed.kv[device],
+            compute=placed.compute[device] - (job.projector if device == 0 else 0),
             projector=job.projector if device == 0 else 0,
-            budget=budgets[device],
+            budget=placed.budgets[device],
         )
-        for device, (start, end) in enumerate(pairwise([0, *ends]))
+        for device, name in enumerate(job.names)
     )
 
 
-def _lacks(sizes: Sequence[int], ends: Sequence[int], fixed: Sequence[int], budgets: Sequence[int]) -> bool:
-    """Whether some device has not the room for its layers."""
-    needs = [sum(sizes[start:end]) for start, end in pairwise([0, *ends])]
-    return any(need + size > free for need, size, free in zip(needs, fixed, budgets, strict=True))
+def _by_hand(job: _Job, load: Load, *, whole: bool) -> Placed | None:
+    """Not for a model with draft layers: llama.cpp fills fewer layers than it has, so its first end in memory.
 
-
-def _grown(job: _Job, fixed: Sequence[int], budgets: Sequence[int]) -> list[int]:
-    """The budgets by which llama.cpp fills devices by hand, the last one first.
-
-    It measures each before the ones ahead have layers, so without a pipeline's buffers: they go into the headroom.
-    A mixture of experts it fills by parts of layers, some of which may end in system memory: that is not done here.
+    Nor for a mixture of experts whose tensors are not known, or of which layers are on the CPU.
     """
-    alone = _fixed(job, 0, pipeline=False)
-    return [free + one - two for free, one, two in zip(budgets, fixed, alone, strict=True)]
+    if job.shape.experts:
+        return by_parts(load) if load.parts and whole else None
+    return by_filling(load)
 
 
-def _fixed(job: _Job, transit: int, *, pipeline: bool) -> list[int]:
-    """What each device needs whatever its layers: its compute buffer; the last one has the logits too."""
-    last = len(job.memory) - 1
-    more = _PIPELINE_STATES if job.shape.state else 0
-    rows = [number + more for number in _PIPELINE_ROWS[job.buffers.mixed]]
-    graphs = [
-        job.buffers.graph(output=device == last, spread=rows[device > 0] if pipeline and last else 0)
-        + (job.drafts if device == last else 0)
-        + (_PIPELINE_SCANS[device > 0] * job.buffers.scan() // 4 if pipeline and last else 0)
+def _load(job: _Job, cpu_layers: int) -> Load:
+    """What is to be spread, without the first `cpu_layers`; the graph has room for one of these on its way."""
+    shape, buffers = job.shape, job.buffers
+    kv = (*(buffers.kv([(layer, 1)], devices=True) for layer in shape.layers), 0)
+    row = 4 * buffers.batch * shape.embedding
+    parts = shape.weights.parts
+    return Load(
+        weights=(*shape.weights.blocks, shape.weights.output)[cpu_layers:],
+        kv=kv[cpu_layers:],
+        parts=(*parts, *(Parts(),) * (len(kv) - len(parts))) if parts else (),
+        work=_work(job, max(shape.weights.blocks) if cpu_layers else 0),
+        received=_RECEIVED_ROWS * row,
+        transit=_transit(job) + job.projector,
+        memory=job.memory,
+        budgets=tuple(job.budget(device) for device in range(len(job.memory))),
+    )
+
+
+def _transit(job: _Job) -> int:
+    """What the first device works with while experts are in system memory, from which it copies them.
+
+    By llama.cpp's planner, b10488: two tensors and a row of embeddings a token, to the byte. In b11549: never more
+    than one tensor beside all that a layer needs.
+    """
+    one, two = job.shape.weights.copies
+    if job.buffers.mixed:
+        return one + job.buffers.graph()
+    return two + 4 * job.buffers.batch * job.shape.embedding
+
+
+def _work(job: _Job, transit: int) -> Work:
+    """What each device needs whatever its layers; without a pipeline where layers are in `transit` from memory."""
+    buffers, last = job.buffers, len(job.memory) - 1
+    beside = [
+        (job.projector if device == 0 else 0) + (job.drafts if device == last else 0) + transit
         for device in range(last + 1)
     ]
-    return [graph + transit + (job.projector if device == 0 else 0) for device, graph in enumerate(graphs)]
+    more = _PIPELINE_STATES if job.shape.state else 0
+    first, further = (0 if transit else rows + more for rows in _PIPELINE_ROWS[buffers.mixed])
+    side_by_side = transit or job.shape.parallel_blocks
+    scans = [0 if side_by_side else quarters * buffers.scan() // 4 for quarters in _PIPELINE_SCANS]
 
+    def graphs(spread: int, scan: int = 0) -> tuple[int, ...]:
+        return tuple(
+            buffers.graph(output=device == last, spread=spread) + scan + beside[device]
+            for device in range(last + 1)
+        )
 
-def _ends_by_memory(count: int, memory: Sequence[int]) -> list[int]:
-    """Where each device's layers end in llama.cpp's default split: in proportion to its memory."""
-    total = max(sum(memory), 1)
-    return [-(-count * part // total) for part in accumulate(memory)]
-
-
-def _ends_by_filling(sizes: Sequence[int], room: Sequence[int]) -> list[int] | None:
-    """Where each device's layers end if each takes all it can, the last device first; None if some are left over."""
-    ends = [len(sizes)]
-    for free in reversed(room):
-        used, start = 0, ends[0]
-        while start and used + sizes[start - 1] <= free:
-            start -= 1
-            used += sizes[start]
-        ends.insert(0, start)
-    return ends[1:] if ends[0] == 0 else None
+    logits = 4 * buffers.outputs * (job.shape.vocabulary + _IDLE_ROWS * job.shape.embedding)
+    return Work(
+        idle=tuple(size + (logits if device == last else 0) for device, size in enumerate(beside)),
+        alone=graphs(0),
+        first=graphs(first, scans[0]),
+        further=graphs(further, scans[1]),
+    )

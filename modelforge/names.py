@@ -15,7 +15,7 @@ HOST = "registry.ollama.ai"
 NAMESPACE = "library"
 TAG = "latest"
 
-_PATTERNS = {
+PATTERNS = {
     "host": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}"),
     "namespace": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}"),
     "model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"),
@@ -67,7 +67,7 @@ def parse(text: str) -> Name:
             that Ollama reserves.
     """
     name = _split(text)
-    for part, pattern in _PATTERNS.items():
+    for part, pattern in PATTERNS.items():
         if not pattern.fullmatch(getattr(name, part)):
             message = (
                 f"{text!r} is no model name: the {part} {getattr(name, part)!r} may have {_ALLOWED[part]}"
@@ -128,4 +128,4 @@ def is_reserved(tag: str) -> bool:
 
 def valid_tag(tag: str) -> bool:
     """Whether a model can have this tag."""
-    return _PATTERNS["tag"].fullmatch(tag) is not None and not is_reserved(tag)
+    return PATTERNS["tag"].fullmatch(tag) is not None and not is_reserved(tag)

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from modelforge.errors import Problem, ProfileProblem
 from modelforge.profile.document import Document, read_document
-from modelforge.profile.names import model_name
+from modelforge.profile.names import namespace_name
+from modelforge.profile.rules import ABOVE_ZERO, DURATION, rule, whole
 from modelforge.profile.schema import Positive, Size, Table, Text
 from modelforge.project_settings import Pull, RuntimeChoice, Value
 from modelforge.units import parse_duration, parse_size
@@ -29,17 +30,10 @@ if TYPE_CHECKING:
 _CLASH = re.compile(r"^\s*runtime\s*=", re.MULTILINE)
 
 
+@rule(pattern=whole(ABOVE_ZERO + DURATION))
 def _duration(text: str) -> str:
     if not parse_duration(text):
         raise ValueError("a duration above zero")
-    return text
-
-
-def _namespace(text: str) -> str:
-    try:
-        model_name(f"{text}/model")
-    except ValueError:
-        raise ValueError("a namespace such as 'team' or 'registry.example.com/team'") from None
     return text
 
 
@@ -109,7 +103,7 @@ class ProjectFile(Table):
     """the Ollama server: a name of `[hosts]`, or an address"""
     hosts: Mapping[str, HostTable] = {}
     """known servers"""
-    registry: Annotated[str, AfterValidator(_namespace)] | None = None
+    registry: Annotated[str, AfterValidator(namespace_name)] | None = None
     """where models are pushed to, such as "registry.example.com/team\""""
     timeouts: TimeoutsTable = TimeoutsTable()
     """how long to wait"""

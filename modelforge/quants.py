@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +103,11 @@ _BY_FILE_TYPE = {quant.file_type: quant.name for quant in TABLE} | {4: "MXFP4"}
 def names() -> tuple[str, ...]:
     """All quants, best first."""
     return tuple(sorted(_BY_NAME, key=lambda name: (_BY_NAME[name].loss, name)))
+
+
+def spellings() -> Mapping[str, str]:
+    """Every spelling that `canonical` takes, in lower case -> llama.cpp's."""
+    return _BY_FOLDED
 
 
 @lru_cache(maxsize=1024)

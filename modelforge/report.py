@@ -352,3 +352,8 @@ def validate_document(checked: Sequence[str], exit_code: int, errors: Sequence[F
     wrong = {problem.file for error in errors for problem in error.problems}
     body = {"profiles": [{"file": file, "valid": file not in wrong} for file in checked]}
     return document("validate", exit_code, errors, body)
+
+
+def schema_document(kind: str, json_schema: Document) -> Document:
+    """`modelforge.schema/1`: the JSON Schema of a kind of file."""
+    return document("schema", 0, (), {"kind": kind, "json_schema": json_schema})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 DEMO_MODEL = "forge-tiny-Q8_0.gguf"
+PROFILE_SCHEMA = "profile.schema.json"
+"""Lies beside profiles, ours and a project's, so that a profile's `#:schema` line is good in every folder of them."""
 
 
 def templates(package: Path = PACKAGE) -> Path:
@@ -16,6 +18,11 @@ def templates(package: Path = PACKAGE) -> Path:
 def profiles(package: Path = PACKAGE) -> Path:
     """The folder of the shipped profiles."""
     return _folder("profiles", package)
+
+
+def profile_schema(package: Path = PACKAGE) -> str:
+    """The JSON Schema of profiles, as `schemas` made it."""
+    return (profiles(package) / PROFILE_SCHEMA).read_text(encoding="utf-8")
 
 
 def demo_model(package: Path = PACKAGE) -> Path:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from modelforge.resources import PROFILE_SCHEMA, profile_schema
+
 PROFILE = """\
+#:schema ./{schema}
 description = "A small assistant"
 system_file = "prompts/assistant.md"
 
@@ -54,6 +57,7 @@ def new_project(found: Found) -> tuple[NewFile, ...]:
     """The files of a new project, in the order in which a reader should look at them."""
     known = found.training_context
     profile = PROFILE.format(
+        schema=PROFILE_SCHEMA,
         model=json.dumps(found.model, ensure_ascii=False).replace("\x7f", "\\u007f"),
         num_ctx=f"num_ctx = {min(4096, known)}\n" if known else "",
         hardware='\n[resolve]\nheadroom = "0B" # the demo model is a few MB\n' if found.demo else "",
@@ -71,6 +75,11 @@ def new_project(found: Found) -> tuple[NewFile, ...]:
             path="modelforge.toml",
             text=SETTINGS.format(lines=settings),
             purpose="the project's settings; its root is here",
+        ),
+        NewFile(
+            path=f"profiles/{PROFILE_SCHEMA}",
+            text=profile_schema(),
+            purpose="what editors complete and check profiles with",
         ),
         NewFile(path=".gitignore", text=IGNORED, purpose="keeps the project's own store out of git"),
     )

@@ -5,6 +5,7 @@ A shape is worked out once a file; its sums make a plan cheap.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
@@ -41,7 +42,28 @@ PROJECTOR = ("v.", "mm.", "a.", "vision_", "multi_modal_", "resampler.")
 HOST_ALIGNMENT = 32
 DEVICE_ALIGNMENT = 128
 ROW_PADDING = 512
+_ELSEWHERE = {
+    "experts": re.compile(r"\.ffn_(up|down|gate_up|gate)_(ch|)exps"),
+    "feed_forward": re.compile(r"\.ffn_(gate|up|gate_up|down)"),
+    "gate_down": re.compile(r"\.ffn_(gate|gate_up|down)"),
+    "down": re.compile(r"\.ffn_down"),
+}
+"""Tensors of a block that llama.cpp lays elsewhere together (common/fit.cpp)."""
 _SLOW = (("IQ1", 2.4), ("IQ2", 1.55), ("IQ3", 1.4), ("Q2_K", 1.25), ("Q3_K", 1.2), ("TQ", 1.5))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """Bytes of a layer in a mixture of experts that llama.cpp can lay elsewhere, by its patterns of names.
+
+    `experts` alone; `feed_forward`: these and all else that gates, goes up or down; `gate_down` and `down`: of that
+    what is left when the ups, and the gates too, stay with the attention (common/fit.cpp, b10488).
+    """
+
+    experts: int = 0
+    feed_forward: int = 0
+    gate_down: int = 0
+    down: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +74,8 @@ class Weights:
     last layer; if the model has no output matrix of its own, with the copy of the input embedding that
     llama.cpp makes there. `input`: the embedding tables, in system memory. `file`: all of it once, as it
     lies in system memory when there is no accelerator. `projector`: image and sound encoders in the file.
-    `drafts`: layers for multi-token prediction (MTP), which are in none of the others.
+    `drafts`: layers for multi-token prediction (MTP), which are in none of the others. `parts`: of each block,
+    if there are experts; `copies`: the largest of a block's tensors of experts, and the largest two together.
     """
 
     input: int
@@ -61,6 +84,8 @@ class Weights:
     file: int
     projector: int = 0
     drafts: int = 0
+    parts: tuple[Parts, ...] = ()
+    copies: tuple[int, int] = (0, 0)
 
     @property
     def device(self) -> int:
@@ -201,7 +226,27 @@ def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weig
     tied = _tied(header, keys)
     sums["output"] += tied
     sums["file"] += tied if keys.architecture in TWICE else 0
-    return Weights(blocks=tuple(blocks), **sums)
+    parts, copies = _parts(header, keys, trunk)
+    return Weights(blocks=tuple(blocks), parts=parts, copies=copies, **sums)
+
+
+def _parts(header: Header, keys: Keys, count: int) -> tuple[tuple[Parts, ...], tuple[int, int]]:
+    """What of each of the first `count` blocks can lie elsewhere, and the two largest of a block's experts."""
+    if not keys.integer("expert_count", 0):
+        return (), (0, 0)
+    sums = [dict.fromkeys(_ELSEWHERE, 0) for _ in range(count)]
+    experts: list[list[int]] = [[] for _ in range(count)]
+    for tensor in header.tensors:
+        block = _place(tensor.name, count)
+        if not isinstance(block, int):
+            continue
+        size, name = _on_device(tensor), tensor.name.partition(".")[2]
+        for part, pattern in _ELSEWHERE.items():
+            sums[block][part] += size if pattern.search(name) else 0
+        if _ELSEWHERE["experts"].search(name):
+            experts[block].append(size)
+    one, two = (max(sum(sorted(found)[-most:]) for found in experts) for most in (1, 2))
+    return tuple(Parts(**found) for found in sums), (one, two)
 
 
 def _place(name: str, count: int) -> int | str:

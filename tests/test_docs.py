@@ -226,6 +226,7 @@ def documents() -> dict[str, dict[str, Any]]:
         report.rollback_document(entry),
         report.list_document([], {"coder": [standing]}),
         report.validate_document(["profiles/coder.toml"], 0),
+        report.schema_document("profile", {"type": "object"}),
         report.hardware_document([some_hardware()], {"rtx-4090": ["4090"]}),
         report.doctor_document([Finding(good=True, text="x")], 0),
         report.init_document(ROOT, [NewFile(path="a", text="b", purpose="c")]),

@@ -333,6 +333,13 @@ def test_a_profile_that_says_little_leaves_the_rest_to_the_base(tmp_path: Path) 
             id="system twice",
         ),
         pytest.param(
+            "renderer = 'qwen3-coder'\nchat_template_file = 'profiles/coder.toml'\n" + BASE,
+            "2:1: 'chat_template_file' would never be used: 'renderer' makes the prompts",
+            "chat_template_file",
+            'remove one of the two; what is inherited goes with unset = ["renderer"]',
+            id="template that never runs",
+        ),
+        pytest.param(
             "name = 'coder:latest'\n" + BASE,
             "1:8: 'name' is \"coder:latest\", expected a model's name without a tag: "
             "the tag is the hardware's name, or 'latest'",

@@ -139,7 +139,7 @@ def test_a_pick_that_is_slower_than_people_read_is_warned_of() -> None:
     slow = plan(cpu(64), [candidate(shapes.LLAMA_70B, "70b", "Q4_K_M")])
     assert picked(slow) == "70b-Q4_K_M"
     told = (
-        "about 0.7 tok/s are expected, slower than people read; min_tokens_per_second drops what is too slow"
+        "about 0.6 tok/s are expected, slower than people read; min_tokens_per_second drops what is too slow"
     )
     assert told in slow.warnings
     assert not any("slower than people read" in one for one in plan(gpu(24)).warnings)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from modelforge.profile import Profile
 
 NAMES = shipped_names()
+CHATTING = tuple(name for name in NAMES if name != "embedder")
+"""An embedding model has no system prompt, and answers nothing that a smoke test could look at."""
 
 
 @pytest.fixture
@@ -24,19 +26,33 @@ def shipped(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
     return load_profile(find_project(tmp_path, environment={}), request.param)
 
 
-def test_there_is_the_coding_assistant() -> None:
-    assert "coding-assistant" in NAMES
+def test_there_is_one_for_each_usual_job() -> None:
+    assert set(NAMES) == {
+        "coding-assistant",
+        "code-reviewer",
+        "embedder",
+        "json-extractor",
+        "rag-answerer",
+        "small-assistant",
+    }
+
+
+@pytest.mark.parametrize("shipped", NAMES, indirect=True)
+def test_a_shipped_profile_has_a_ladder_and_several_targets(shipped: Profile) -> None:
+    assert len(shipped.base.sizes or ()) >= 2
+    assert len(shipped.base.quants or ()) >= 2
+    assert 3 <= len(shipped.targets) <= 5
 
 
 @pytest.mark.parametrize("shipped", NAMES, indirect=True)
 def test_a_shipped_profile_is_whole(shipped: Profile) -> None:
     assert shipped.description
-    assert shipped.system
+    assert bool(shipped.system) == (shipped.name in CHATTING)
     assert shipped.model_name == shipped.name
     assert shipped.parameters.num_ctx is not None
 
 
-@pytest.mark.parametrize("shipped", NAMES, indirect=True)
+@pytest.mark.parametrize("shipped", CHATTING, indirect=True)
 def test_a_shipped_profile_is_tested_by_more_than_one_prompt(shipped: Profile) -> None:
     assert 2 <= len(shipped.smoke) <= 4
     assert not [test.name for test in shipped.smoke if test.expect.max_seconds or test.expect.loaded_on]

@@ -40,6 +40,18 @@ def test_the_range_is_wider_for_experts() -> None:
     assert experts[1] / experts[0] == pytest.approx(4)
 
 
+@pytest.mark.parametrize("model", [shapes.LLAMA_8B, shapes.QWEN3_30B_A3B], ids=["dense", "experts"])
+def test_a_processor_is_between_a_quarter_of_its_bandwidth_and_all_of_it(model: shapes.Model) -> None:
+    shape, machine = shape_of(model.header("Q4_K_M")), cpu(64)
+    pair = tokens_per_second(shape, settings(256), machine)
+    assert pair is not None
+    assert machine.system_bandwidth is not None
+    all_of_it = machine.system_bandwidth / shape.active_bytes
+    assert all_of_it / 4 == pytest.approx(pair[0], rel=0.05)
+    assert all_of_it == pytest.approx(pair[1], rel=0.05)
+    assert pair[1] < all_of_it
+
+
 def test_unknown_bandwidth_is_no_estimate() -> None:
     assert tokens_per_second(LLAMA_8B["Q8_0"], settings(), gpu(24, bandwidth=None)) is None
     assert tokens_per_second(LLAMA_8B["Q8_0"], settings(), replace(cpu(16), system_bandwidth=None)) is None

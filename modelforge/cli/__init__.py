@@ -20,6 +20,7 @@ COMMANDS = {
     "completion": ("start", "Print the completion script of a shell."),
     "list": ("look", "The project's profiles, and what of them stands."),
     "validate": ("look", "Check profiles; every error at once."),
+    "schema": ("look", "What a profile may say, as a JSON Schema for editors."),
     "hardware": ("look", "This machine, a named device, or all names."),
     "resolve": ("look", "Which size and quant fits, and why."),
     "render": ("look", "The Modelfile of a profile, on standard output."),

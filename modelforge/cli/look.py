@@ -1,4 +1,4 @@
-"""The commands that look and touch nothing: list, validate, hardware, resolve, render."""
+"""The commands that look and touch nothing: list, validate, schema, hardware, resolve, render."""
 
 from __future__ import annotations
 
@@ -101,6 +101,26 @@ def validate_command(ctx: click.Context, profiles: tuple[str, ...]) -> int:
     else:
         console.show([f"{len(checked)} checked, no errors"])
     return code
+
+
+@click.command("schema")
+@click.argument("kind", type=click.Choice(["profile", "project", "hardware"]), default="profile")
+@common_flags
+@click.pass_context
+def schema_command(ctx: click.Context, kind: Literal["profile", "project", "hardware"]) -> int:
+    """What a profile may say, as a JSON Schema for editors.
+
+    Or what modelforge.toml (project) and hardware/NAME.toml (hardware) may say. Projects that init has made have the
+    profile's in profiles/profile.schema.json: write it anew when modelforge is a newer one.
+    """
+    from modelforge import report, schemas  # noqa: PLC0415
+
+    console = flags_of(ctx).console()
+    if console.json:
+        console.document(report.schema_document(kind, schemas.schema(kind)))
+    else:
+        console.stream(schemas.text(kind))
+    return ExitCode.OK
 
 
 @click.command("hardware")

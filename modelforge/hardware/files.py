@@ -12,6 +12,7 @@ from modelforge.errors import Problem, ProfileProblem, nearest
 from modelforge.hardware import THIS, Backend, Device, Hardware, table
 from modelforge.profile.document import read_document
 from modelforge.profile.names import tag_name
+from modelforge.profile.rules import ABOVE_ZERO, RATE, SIZE, rule, whole
 from modelforge.profile.schema import Rows, Table, Text
 from modelforge.units import parse_rate, parse_size
 
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
     from modelforge.profile.positions import KeyPath
 
 RESERVED = frozenset({THIS, "latest"})
+_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 OWN_FIGURES = ("name", "memory", "bandwidth", "compute_capability")
 
 
+@rule(pattern=whole(ABOVE_ZERO + SIZE))
 def _size(text: str) -> str:
     if parse_size(text) < 1:
         raise ValueError("a size above zero, such as '24GiB'")
     return text
 
 
+@rule(pattern=whole(ABOVE_ZERO + RATE))
 def _rate(text: str) -> str:
     if parse_rate(text) < 1:
         raise ValueError("a rate above zero, such as '1008GB/s'")
@@ -49,8 +53,9 @@ def _device_name(text: str) -> str:
     return text
 
 
+@rule(pattern=whole(_CAPABILITY.pattern))
 def _capability(text: str) -> str:
-    if not re.fullmatch(r"\d{1,2}\.\d", text):
+    if not _CAPABILITY.fullmatch(text):
         raise ValueError("a compute capability such as '8.9'")
     return text
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from modelforge.profile.positions import KeyPath
 
-_FULL = frozenset({"f16", "bf16"})
+FULL_CACHES = frozenset({"f16", "bf16"})
 _SHARED = ("kv_cache", "flash_attention", "parallel")
 _DEFAULTS = {"kv_cache": "f16", "flash_attention": "auto", "parallel": 1}
 
@@ -40,6 +40,7 @@ class Finding:
 def findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Everything that is wrong with a profile's data between its keys; wrong types are left to the schema."""
     yield from _base(_table(data, "base"))
+    yield from _chat_format(data)
     yield from _cache(data)
     yield from _server(_table(data, "resolve"), _table(data, "serve"))
     yield from _tests(data.get("smoke"))
@@ -131,12 +132,24 @@ def _only_quant(base: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def _chat_format(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Ollama asks a model's renderer before its template (`renderPrompt` in server/prompt.go, v0.32.15)."""
+    if isinstance(data.get("renderer"), str) and "chat_template_file" in data:
+        yield Finding(
+            path=("chat_template_file",),
+            message="'chat_template_file' would never be used: 'renderer' makes the prompts",
+            kind="conflict",
+            hint='remove one of the two; what is inherited goes with unset = ["renderer"]',
+            on_key=True,
+        )
+
+
 def _cache(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Ollama and llama.cpp refuse or ignore a quantized cache of values without flash attention."""
     for name in ("resolve", "serve"):
         table = _table(data, name)
         cache = table.get("kv_cache")
-        if table.get("flash_attention") == "off" and isinstance(cache, str) and cache not in _FULL:
+        if table.get("flash_attention") == "off" and isinstance(cache, str) and cache not in FULL_CACHES:
             yield Finding(
                 path=(name, "kv_cache"),
                 message=f"'kv_cache' is {value_text(cache)}, which needs flash attention, but that is off",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from modelforge.errors import UsageProblem
-from modelforge.names import has_tag, is_reserved, parse, valid_tag
+from modelforge.names import PATTERNS, has_tag, is_reserved, parse, valid_tag
+from modelforge.profile.rules import RESERVED, any_case, rule
 
 _OURS = "modelforge"
 _EXPECTED_NAME = "a model's name such as 'coder' or 'team/coder', of letters, digits, '_', '-', '.'"
+_HOST, _NAMESPACE, _MODEL = (PATTERNS[part].pattern for part in ("host", "namespace", "model"))
+_BEFORE_NAME = rf"(?:(?:{_HOST})?/)?{_NAMESPACE}"
+_OUR_NAMESPACE = rf"(?:[^/]*/)?{any_case(_OURS)}"
 _EXPECTED_TAG = "a name of at most 80 letters, digits, '_', '-', '.', that begins with one of the first three"
 
 
+@rule(pattern=rf"^(?!{_OUR_NAMESPACE}/[^/]*$)(?:{_BEFORE_NAME}/)?{_MODEL}$")
 def model_name(text: str) -> str:
     """The name again: `model`, `namespace/model` or `host/namespace/model`, without a tag.
 
@@ -29,6 +34,21 @@ def model_name(text: str) -> str:
     return text
 
 
+@rule(pattern=rf"^(?!{_OUR_NAMESPACE}$){_BEFORE_NAME}$")
+def namespace_name(text: str) -> str:
+    """The namespace again: what stands before a model's name, with its host or without.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    try:
+        model_name(f"{text}/model")
+    except ValueError:
+        raise ValueError("a namespace such as 'team' or 'registry.example.com/team'") from None
+    return text
+
+
+@rule(pattern=rf"^(?!(?:{RESERVED})$){PATTERNS['tag'].pattern}$")
 def tag_name(text: str) -> str:
     """The tag again.
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from modelforge.parameters import IGNORED
 from modelforge.profile.names import model_name, tag_name
+from modelforge.profile.rules import SIZE, rule, whole
 from modelforge.units import parse_size
 
 KvType: TypeAlias = Literal["f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
@@ -53,29 +54,34 @@ _OTHER_WORDS = {
 # Validators of one value. Each gives the value back, or raises ValueError with what was expected.
 
 
+@rule(pattern=whole(SIZE))
 def _size(text: str) -> str:
     parse_size(text)
     return text
 
 
+@rule(pattern=whole(_ENGINE.pattern))
 def _engine(text: str) -> str:
     if not _ENGINE.fullmatch(text):
         raise ValueError("a version of Ollama such as '0.32' or '0.32.15'")
     return text
 
 
+@rule(pattern=whole(_REQUIRES.pattern))
 def _requires(text: str) -> str:
     if not _REQUIRES.fullmatch(text):
         raise ValueError("a version of Ollama such as '0.14.0', without a 'v'")
     return text
 
 
+@rule(pattern=whole(_KEEP_ALIVE.pattern))
 def _keep_alive(text: str) -> str:
     if not _KEEP_ALIVE.fullmatch(text):
         raise ValueError("a duration with its unit, such as '30m' or '1h30m'; '-1' keeps it for good")
     return text
 
 
+@rule(pattern=whole(_PLACEHOLDERS.pattern))
 def _pattern(text: str) -> str:
     if not _PLACEHOLDERS.fullmatch(text):
         raise ValueError("a text with {size}, {variant} or {quant} in it, and no other braces")
@@ -147,6 +153,11 @@ def _json_schema(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return value
 
 
+@rule(
+    required=["name"],
+    properties={"name": {"type": "string"}, "arguments": {"type": "object"}},
+    additionalProperties=False,
+)
 def _tool_call(value: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
     if isinstance(value, str):
         return value

@@ -1,4 +1,4 @@
-"""list, validate, hardware, resolve, render: data on stdout, nothing touched."""
+"""list, validate, schema, hardware, resolve, render: data on stdout, nothing touched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelforge import resources, schemas
 from modelforge.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -227,3 +228,20 @@ def test_render_is_for_one_hardware(forge: Commands) -> None:
     done = forge("render", "coder", "-H", "rtx-4090", "-H", "t4")
     assert done.code == 2
     assert "give -H once" in done.err
+
+
+# -- schema ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", schemas.KINDS)
+def test_schema_prints_nothing_but_the_schema(forge: Commands, kind: schemas.Kind) -> None:
+    done = forge("schema", kind)
+    assert (done.code, done.out, done.err) == (0, schemas.text(kind), "")
+    document = forge("schema", kind, "--json").document
+    assert document["kind"] == kind
+    assert document["json_schema"] == schemas.schema(kind)
+
+
+def test_schema_is_the_profiles_unless_told_otherwise(forge: Commands) -> None:
+    assert forge("schema").out == resources.profile_schema()
+    assert forge("schema", "profil").code == 2

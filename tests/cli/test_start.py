@@ -20,7 +20,8 @@ def test_init_writes_a_project_that_is_valid(forge: Commands) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-1] == "cd fresh && modelforge build assistant"
     files = {line.split()[0] for line in done.out.splitlines()[:-2]}
-    assert files == {"profiles/assistant.toml", "prompts/assistant.md", "modelforge.toml", ".gitignore"}
+    profiles = {"profiles/assistant.toml", "profiles/profile.schema.json"}
+    assert files == profiles | {"prompts/assistant.md", "modelforge.toml", ".gitignore"}
     assert {f"fresh/{file}" for file in files} <= forge.tree()
     assert forge("validate", "-C", "fresh").code == 0
     assert forge("resolve", "assistant", "-C", "fresh").code == 0

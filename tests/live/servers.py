@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -150,6 +151,37 @@ class Server:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
             return response.status, response.read().decode()
+
+    def put(self, name: str, file: Path) -> None:
+        """A model of that GGUF in the store, by a link; its digests are made up, since servers do not check them."""
+        blobs = self.models / "blobs"
+        config = json.dumps(
+            {"model_format": "gguf", "model_family": "llama", "architecture": "amd64", "os": "linux"}
+        )
+        digests = {
+            "config": hashlib.sha256(config.encode()).hexdigest(),
+            "model": hashlib.sha256(file.name.encode()).hexdigest(),
+        }
+        (blobs / f"sha256-{digests['config']}").write_text(config)
+        (blobs / f"sha256-{digests['model']}").symlink_to(file)
+        layer = {
+            "mediaType": "application/vnd.ollama.image.model",
+            "digest": f"sha256:{digests['model']}",
+            "size": file.stat().st_size,
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "digest": f"sha256:{digests['config']}",
+                "size": len(config),
+            },
+            "layers": [layer],
+        }
+        target = self.models / "manifests" / "registry.ollama.ai" / "library" / name / "latest"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(manifest))
 
     def clear(self) -> None:
         """Unloads and removes all models and blobs, broken ones too."""

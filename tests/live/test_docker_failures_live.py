@@ -219,7 +219,7 @@ def test_an_engine_that_ends_in_the_middle(engine: Engine, image: str, forge: Fo
         _out, err = process.communicate(timeout=120)
     assert process.returncode in {7, 9, 10}, err
     assert "Traceback" not in err
-    assert "Docker engine" in err or "the server's container" in err
+    assert "Docker engine" in err or "the server's container" in err, err
     engine.start()
     done = forge.run("build", NAME)
     assert done.code == 0, done.err

@@ -6,8 +6,6 @@ holes as zeros, so that memory is really taken.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,39 +33,6 @@ OUTPUT = re.compile(r"CPU +output buffer size = +([\d.]+) MiB")
 CONTEXT = 4096
 BATCH = 512
 NAME = "shape"
-
-
-def put(server: Server, file: Path) -> None:
-    """A model of that file in the server's store; its digests are made up, since servers do not check them."""
-    blobs = server.models / "blobs"
-    config = json.dumps(
-        {"model_format": "gguf", "model_family": "llama", "architecture": "amd64", "os": "linux"}
-    )
-    digests = {
-        "config": hashlib.sha256(config.encode()).hexdigest(),
-        "model": hashlib.sha256(file.name.encode()).hexdigest(),
-    }
-    (blobs / f"sha256-{digests['config']}").write_text(config)
-    link = blobs / f"sha256-{digests['model']}"
-    link.symlink_to(file)
-    layer = {
-        "mediaType": "application/vnd.ollama.image.model",
-        "digest": f"sha256:{digests['model']}",
-        "size": file.stat().st_size,
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": {
-            "mediaType": "application/vnd.docker.container.image.v1+json",
-            "digest": f"sha256:{digests['config']}",
-            "size": len(config),
-        },
-        "layers": [layer],
-    }
-    target = server.models / "manifests" / "registry.ollama.ai" / "library" / NAME / "latest"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(manifest))
 
 
 def told(pattern: re.Pattern[str], log: str) -> float:
@@ -100,7 +65,7 @@ def test_a_load_takes_what_was_planned(
     server: Server, tmp_path: Path, model: shapes.Model, quant: str
 ) -> None:
     header = replace(model, context=max(model.context, CONTEXT)).header(quant)
-    put(server, write_sparse(tmp_path / f"{model.architecture}.gguf", header))
+    server.put(NAME, write_sparse(tmp_path / f"{model.architecture}.gguf", header))
     before = len(server.log())
     options = {"num_ctx": CONTEXT, "num_batch": BATCH}
     server.call("POST", "/api/generate", {"model": NAME, "prompt": "", "options": options, "stream": False})

@@ -17,6 +17,7 @@ from tests.live.test_readme_live import HERE, PASSED_ON
 CONTENTS = (
     "modelforge/templates/modelfile.j2",
     "modelforge/profiles/coding-assistant.toml",
+    "modelforge/profiles/profile.schema.json",
     "modelforge/data/hardware.toml",
     "modelforge/data/forge-tiny-Q8_0.gguf",
     "modelforge/data/chat/formats.toml",

@@ -209,8 +209,19 @@ class Planner:
         return model, context, devices
 
     def measure(self, question: dict[str, Any]) -> list[list[int]]:
-        """[weights, KV, compute] of each device and at last of the system, in bytes."""
-        model, context, _keep = self.parameters(question)
+        """[weights, KV, compute] of each device and at last of the system, in bytes; laid out as `decide` answered."""
+        model, context, devices = self.parameters(question)
+        split = (c_float * 128)(*question.get("split", ()))
+        moved = question.get("overrides", ())
+        buffers = self.buffers(devices)
+        overrides = (Override * (len(moved) + 1))()
+        for override, (pattern, where) in zip(overrides, moved, strict=False):
+            override.pattern = ctypes.cast(c_char_p(pattern.encode()), c_void_p)
+            override.buft = buffers[where]
+        if any(split):
+            model.tensor_split = ctypes.cast(split, c_void_p)
+        if moved:
+            model.tensor_buft_overrides = ctypes.cast(overrides, c_void_p)
         function = self.find(MEASURE)
         function.restype = None
         answer, devices = Vector(), Vector()
@@ -231,8 +242,8 @@ class Planner:
         return [[rows[i].model, rows[i].context, rows[i].compute] for i in range(count)]
 
     def decide(self, question: dict[str, Any]) -> dict[str, Any]:
-        """What common_fit_params makes of it: all on the devices or not, and the layers that are."""
-        model, context, _keep = self.parameters(question)
+        """What common_fit_params makes of it: the layers on the devices, and what of these lies elsewhere."""
+        model, context, devices = self.parameters(question)
         function = self.find(FIT + FIT_END[self.build])
         function.restype = c_int
         split = (c_float * 128)()
@@ -254,10 +265,32 @@ class Planner:
         return {
             "status": status,
             "layers": model.n_gpu_layers,
-            "overrides": bool(overrides[0].pattern),
+            "overrides": self.overflow(overrides, devices),
             "context": context.n_ctx,
             "split": [int(part) for part in split[: len(question["memory"])]],
         }
+
+    def buffers(self, devices: Any) -> list[int]:
+        """The devices' types of buffers; at last that of system memory."""
+        of_device, of_system = (
+            self.find("ggml_backend_dev_buffer_type"),
+            self.find("ggml_backend_cpu_buffer_type"),
+        )
+        of_device.restype = of_system.restype = c_void_p
+        return [*(of_device(c_void_p(device)) for device in devices if device), of_system()]
+
+    def overflow(self, overrides: Any, devices: Any) -> list[tuple[str, int]]:
+        """Tensor patterns that go elsewhere than their layer: to another device, or to system memory (-1)."""
+        places = self.buffers(devices)
+        found: list[tuple[str, int]] = []
+        for override in overrides:
+            if not override.pattern:
+                break
+            where = places.index(override.buft)
+            found.append(
+                (ctypes.string_at(override.pattern).decode(), -1 if where == len(places) - 1 else where)
+            )
+        return found
 
 
 def main() -> None:

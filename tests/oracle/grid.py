@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelforge.buffers import buffers_of
 from modelforge.memory import footprint
@@ -200,17 +201,21 @@ class Case:
         )
 
 
-def fits(answer: dict[str, int], layers: int) -> bool:
-    """Whether llama.cpp puts all of a model of so many layers (with the output) on the devices."""
-    return answer["status"] == 0 and not answer["overrides"] and not 0 <= answer["layers"] < layers
+def fits(answer: dict[str, Any], case: Case, layers: int) -> bool:
+    """Whether llama.cpp puts all of a model of so many layers (with the output) on the devices, whole or in parts."""
+    names = [tensor.name for tensor in MODELS[case.model][0].header(case.quant).tensors]
+    in_memory = [re.compile(pattern) for pattern, device in answer["overrides"] if device < 0]
+    left = any(pattern.search(name) for pattern in in_memory for name in names)
+    return answer["status"] == 0 and not left and not 0 <= answer["layers"] < layers
 
 
-def is_stricter(case: Case, shape: ModelShape) -> bool:
-    """Whether we may say no where llama.cpp says yes, on several cards.
+def is_stricter(case: Case, shape: ModelShape, build: str) -> bool:
+    """Whether we may say no where llama.cpp says yes: on several cards with the build that no Ollama has.
 
-    Experts it fills by parts of layers; with recurrent layers our compute buffers are over-estimated there.
+    What its first device works with while experts are in system memory, and what recurrent layers add in a pipeline,
+    is known by an upper bound alone.
     """
-    return len(case.cards) > 1 and (shape.experts or shape.state > 0)
+    return build == "b11549" and len(case.cards) > 1 and (shape.experts or shape.state > 0)
 
 
 def cases(name: str) -> Iterator[Case]:

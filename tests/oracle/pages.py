@@ -69,10 +69,10 @@ _CELLS = {
 _DECISIONS = """
 ## Decisions
 
-Whether a model fits whole, by llama.cpp b10488's `common_fit_params` with its margin of 1 GiB on each card, and by us
-with the same headroom. "llama.cpp alone": on several cards it places a mixture of experts by parts of layers, which is
-not looked for here, and the compute buffers of models with recurrent layers are over-estimated. Where 64 MiB more or
-less on each card would change our answer, nothing is compared.
+Whether a model fits whole on the cards, layers in parts included, by llama.cpp b10488's `common_fit_params` with its
+margin of 1 GiB on each card, and by us with the same headroom. Where 64 MiB more or less on each card would change our
+answer, nothing is compared. With b11549 no "fits" of ours may be false either; a no may be, on several cards: what a
+mixture of experts needs there while it is placed, and what recurrent layers add to a pipeline, is an upper bound.
 """
 _RULES = """
 ## Rules of thumb on the same truth

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _PAUSE = 0.02
-_SETTLE = 1.0
+_SETTLE = 2.0
+"""Seconds in which the engine, and the reader of its output, catch up with what has happened."""
 _KEPT = 200
 _SHOWN = 8
 _LONGEST = 200
@@ -163,6 +164,18 @@ class Container:
                     raise self._silent(str(error)) from error
                 if waited > seconds:
                     raise self._silent(f"it did not answer within {seconds:.0f} s: {error}") from error
+            time.sleep(_PAUSE)
+
+    def settle(self) -> None:
+        """Waits until it is seen why a call failed, if it is: it has ended, or something in it was killed for memory.
+
+        The engine is told of either by the system, and knows it a moment after the connection broke off.
+
+        Raises:
+            ContainerEnded: it does not run any more.
+        """
+        end = time.monotonic() + _SETTLE
+        while not self.check().out_of_memory and time.monotonic() < end:
             time.sleep(_PAUSE)
 
     def check(self) -> State:

@@ -122,9 +122,10 @@ class DockerRuntime:
         except BrokenModel:
             raise
         except (Unreachable, BuildFailed, SmokeFailed) as error:
-            self._container.check()
             if error.summary:  # found before the server was asked for anything
+                self._container.check()
                 raise
+            self._container.settle()
             raise self._explained(error) from error
 
     def _explained(self, error: ForgeError) -> ForgeError:
