@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from modelforge import ggml
-from modelforge.errors import BaseProblem, did_you_mean
+from modelforge.errors import BaseProblem
 from modelforge.gguf import Header, LongArray, Tensor
 from modelforge.requantize import data_bytes
 
@@ -189,11 +189,9 @@ def _rules_of(config: Mapping[str, Any]) -> _Rules:
         )
     rules = _RULES.get(named[0])
     if rules is None:
-        close = did_you_mean(named[0], KNOWN)
         raise BaseProblem(
             f"{named[0]} cannot be converted by Ollama and planned for here; can be: {', '.join(KNOWN)}",
-            hint=f"convert it to GGUF with {GGUF_SCRIPT}, and name the file"
-            + (f" ({close})" if close else ""),
+            hint=f"convert it to GGUF with {GGUF_SCRIPT}, and name the file",
         )
     scaling = config.get("rope_scaling")
     word = scaling.get("type") if isinstance(scaling, dict) else None

@@ -121,8 +121,7 @@ def build_target(
     name = canonical(options.name or decided.variant)
     if decided.picked is None:
         return _refused(decided, name)
-    if work.access.kind == "embedded":  # before anything is hashed
-        taken_as_is(decided.picked.candidate)
+    _check_makeable(work, decided)
     made = rendered(work, target, decided)
 
     def announce() -> None:
@@ -156,6 +155,16 @@ def build_target(
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
     result = build(order, bench)
     return replace(result, seconds={"resolve": resolved, **result.seconds})
+
+
+def _check_makeable(work: Work, decided: Plan) -> None:
+    """Refuses weights that the runtime cannot make, before anything is hashed.
+
+    Raises:
+        UsageProblem: only a server can make them, and there is none.
+    """
+    if work.access.kind == "embedded" and decided.picked is not None:
+        taken_as_is(decided.picked.candidate)
 
 
 def _seen(work: Work, order: Order) -> BuildResult | None:
@@ -208,6 +217,7 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         DoesNotFit: the plan has no pick.
     """
     decided = plan(work, target, use_free=options.use_free)
+    _check_makeable(work, decided)
     made = rendered(work, target, decided)
     name = canonical(options.name or decided.variant)
     container = work.access.preview(target.need)

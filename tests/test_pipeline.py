@@ -335,6 +335,9 @@ def test_what_only_a_server_makes_is_refused_without_one_before_anything_is_read
     with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it") as caught:
         build(here)
     assert caught.value.exit_code is ExitCode.USAGE
+    work = here.work()
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it"):
+        dry_run(work, target_of(work), BuildOptions())
     assert here.runtime.calls == []
 
 
