@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from modelforge.bases import RegistryModel
+from modelforge.download import DownloadCut
 from modelforge.errors import BuildFailed, ForgeError, SmokeFailed, Unreachable
 from modelforge.events import Step
 from modelforge.journal import JournalEntry, Pending
@@ -23,6 +25,7 @@ from modelforge.smoke import SmokeContext, SmokeReport, run_smoke, tests_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.journal import EventKind, Journal
     from modelforge.profile import Profile
@@ -38,7 +41,7 @@ class Order:
     """What to build. `name` is the model's full name; `here`: the plan's hardware is the runtime's machine.
 
     `content` and `plan_digest` identify what is built (`sha256:<hex>`), `commit` the project's
-    state. `announce` is called once, before any work is done.
+    state. `announce` is called once, before any work is done. `fetch` is where a base in a registry comes from.
     """
 
     profile: Profile
@@ -56,13 +59,15 @@ class Order:
     wait: bool = True
     memory_here: int | None = None
     gpu_here: bool = True
+    fetch: Fetch | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildResult:
     """What became of a variant. `replaced` is the journal's line of what stood there before, if it is known.
 
-    `digests` has plan, content and manifest; `seconds` resolve, create, smoke and promote. `error` is what
+    `digests` has plan, content and manifest; `seconds` resolve, create, smoke and promote, and bring where a base was
+    brought from a registry. `error` is what
     stopped it, None if nothing did. `kept_failed` is the staged name of a model that failed its tests and was
     to stay; `tested_standing`: nothing was made, the tests ran on the model that stands.
     """
@@ -106,8 +111,9 @@ def build(order: Order, bench: Bench) -> BuildResult:
     )
     try:
         return _build(order, bench, result)
-    except Unreachable as error:  # it answered before, or we would not be here
-        return replace(result, error=_died(bench, error))
+    except Unreachable as error:
+        registry = isinstance(error, DownloadCut)  # else the runtime, which answered before
+        return replace(result, error=error if registry else _died(bench, error))
     except _SmokeTestsFailed as failed:
         return replace(
             result,
@@ -261,7 +267,9 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         info = bench.runtime.info
         given = f", gpus: {info.gpus}" if info.gpus else ""
         bench.emit(Step(stage="create", text=f"{info.kind} {info.version} at {info.endpoint}{given}"))
-        bench.runtime.create(order.rendered, staged, bench.emit)
+        rendered = _brought(order, bench, seconds)
+        start = bench.now()
+        bench.runtime.create(rendered, staged, bench.emit)
         seconds["create"] = bench.now() - start
         report = _staged_smoke(order, bench, staged, seconds)
         if report is not None and not report.passed:
@@ -284,6 +292,22 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
         replaced=result.standing if done.replaced else None,
         digests={**result.digests, "manifest": done.manifest},
     )
+
+
+def _brought(order: Order, bench: Bench, seconds: dict[str, float]) -> Rendered:
+    """What is to be made, on a base that the runtime has: one from a registry is brought there first.
+
+    What a server has made of one stands without it.
+    """
+    rendered, source = order.rendered, order.rendered.base.source
+    if not isinstance(source, RegistryModel) or order.fetch is None:
+        return rendered
+    if rendered.base.quantize and bench.runtime.expected(rendered) is not None:
+        return rendered
+    start = bench.now()
+    served = bench.runtime.bring(source, order.fetch, bench.emit)
+    seconds["bring"] = bench.now() - start
+    return replace(rendered, base=replace(rendered.base, source=served))
 
 
 def _staged_smoke(order: Order, bench: Bench, staged: str, seconds: dict[str, float]) -> SmokeReport | None:

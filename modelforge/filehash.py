@@ -108,15 +108,22 @@ def kept(folder: Path, identity: Identity, key: str) -> object:
 
 
 def keep(folder: Path, identity: Identity, **values: object) -> None:
-    """Keeps what JSON can hold. Writes beside its place and moves it there, so that nobody reads half of it."""
-    text = json.dumps({"file": asdict(identity), **values})
+    """Keeps what JSON can hold."""
+    put(_entry(folder, identity), json.dumps({"file": asdict(identity), **values}).encode("ascii"))
+
+
+def put(path: Path, data: bytes) -> None:
+    """Writes a small file of a cache, beside its place and then moved there, so that nobody reads half of it.
+
+    A folder that cannot be written only costs time.
+    """
     with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(text)
-            Path(name).replace(_entry(folder, identity))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
         except OSError:
             Path(name).unlink(missing_ok=True)
 

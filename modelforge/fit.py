@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from modelforge.hardware import Device, Hardware
-from modelforge.memory import Footprint, Share, footprint
+from modelforge.memory import Footprint, Share, footprint, has_room
 from modelforge.same import Same
 from modelforge.units import MIB, size_text
 
@@ -35,31 +35,45 @@ def widest_band(placed: Footprint) -> int:
 
 
 def fit_of(placed: Footprint) -> Fit:
-    """Whether every device holds its share, and leaves its band."""
+    """Whether every device holds its share, and leaves its band or could."""
     if placed.slack < 0:
         return "too-big"
-    roomy = all(share.budget - share.needs >= band_of(share.budget) for share in placed.shares)
+    roomy = _leaves_bands(placed) if placed.roomy is None else placed.roomy
     return "fits" if roomy else "tight"
+
+
+def _leaves_bands(placed: Footprint) -> bool:
+    return all(share.budget - share.needs >= band_of(share.budget) for share in placed.shares)
 
 
 def placed_on(candidate: Candidate, settings: RunSettings, hardware: Hardware) -> Footprint:
     """Where a candidate lies on a device set, with the bands left free where there is a way to.
 
     Layers that fill one of several devices to the brim while another has room are no risk: the server moves
-    one. So the devices are then filled anew with the band kept free on each. That also makes more memory, or
-    less context, never fit worse.
+    one. So what counts there is whether some split leaves each its band. That also makes more memory, or less
+    context, never fit worse; a mixture of experts alone, which is split by parts of layers, may on three devices.
     """
     shape, projector = candidate.shape, candidate.projector_bytes
     if len(hardware.devices) < 2:  # noqa: PLR2004 (a pair)
         return _alone(candidate, settings, hardware)
     placed = footprint(shape, settings, hardware, projector=projector)
-    if fit_of(placed) != "tight":
-        return placed
-    band = max(band_of(device.usable - settings.headroom) for device in hardware.devices)
+    bands = [band_of(device.usable - settings.headroom) for device in hardware.devices]
+    room = has_room(shape, settings, hardware, projector=projector, bands=bands)
+    if room is not None:
+        room = placed.slack >= 0 and (room or (len(placed.shares) == 1 and _leaves_bands(placed)))
+    if placed.slack < 0 or (room if room is not None else fit_of(placed) == "fits"):
+        return replace(placed, roomy=room)
+    return replace(_with_bands(candidate, settings, hardware, max(bands)) or placed, roomy=room)
+
+
+def _with_bands(
+    candidate: Candidate, settings: RunSettings, hardware: Hardware, band: int
+) -> Footprint | None:
+    """The devices filled anew with a band kept free on each; None where that does not go."""
     kept = replace(settings, headroom=settings.headroom + band)
-    roomy = footprint(shape, kept, hardware, projector=projector)
+    roomy = footprint(candidate.shape, kept, hardware, projector=candidate.projector_bytes)
     if roomy.slack < 0:
-        return placed
+        return None
     return replace(roomy, shares=tuple(replace(share, budget=share.budget + band) for share in roomy.shares))
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx2  # noqa: TID251 (this is the door)
@@ -20,7 +20,7 @@ import httpx2  # noqa: TID251 (this is the door)
 from modelforge.errors import Unreachable, UsageProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from modelforge.project_settings import Timeouts
@@ -51,12 +51,16 @@ _TLS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A whole answer, whatever its status. `location` is where a redirect points, else ""."""
+    """A whole answer, whatever its status. `location` is where a redirect points, else "".
+
+    `headers` by their names in small letters.
+    """
 
     status: int
     content_type: str
     location: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class NoAnswer(Unreachable):
@@ -88,6 +92,15 @@ class Stream:
         return b"\n".join(self.lines)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bytes:
+    """An answer whose body is still coming, as it comes. `headers` by their names in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+
 class HttpClient:
     """Calls below one base URL. `direct`: never through a proxy, whatever the environment says."""
 
@@ -107,26 +120,57 @@ class HttpClient:
             hint = "correct SSL_CERT_FILE and SSL_CERT_DIR, or unset them"
             raise UsageProblem(f"the certificates cannot be read: {error.strerror}", hint=hint) from error
 
-    def call(self, method: str, path: str, body: object = None, *, seconds: float | None = None) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """One call and its whole answer.
 
         Args:
             method: GET, POST and so on.
             path: below the base URL, from its slash on.
-            body: sent as JSON; None sends none.
+            body: sent as JSON, bytes as they are; None sends none.
             seconds: longest wait for the next bytes, and how long the whole may take however slowly they come;
                 default the timeout of plain calls.
+            headers: sent besides the usual ones.
 
         Raises:
             NoAnswer, CutOff: there was none.
         """
         end = time.monotonic() + (self._timeouts.call if seconds is None else seconds)
-        with self._asked(method, path, body, seconds) as response:
+        with self._asked(method, path, body, seconds, headers) as response:
             return _answer(response, self._whole(response, end))
 
     @contextmanager
+    def fetch(self, path: str, *, headers: Mapping[str, str]) -> Iterator[Bytes]:
+        """A GET whose body is taken as it comes; what is left of it when the context ends is not read.
+
+        The bytes are those that lie on the server: none are packed for the way.
+
+        Raises:
+            NoAnswer, CutOff: also from within the pieces, and where they come too slowly.
+        """
+        end = time.monotonic() + self._timeouts.call
+        with self._asked("GET", path, None, None, {"Accept-Encoding": "identity", **headers}) as response:
+            yield Bytes(
+                status=response.status_code,
+                headers=dict(response.headers),
+                pieces=self._in_time(response, end),
+            )
+
+    @contextmanager
     def _asked(
-        self, method: str, path: str, body: object, seconds: float | None
+        self,
+        method: str,
+        path: str,
+        body: object,
+        seconds: float | None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[httpx2.Response]:
         """One call, its answer's body still to be read."""
         with (
@@ -135,22 +179,30 @@ class HttpClient:
                 method,
                 self._base + path,
                 content=_encoded(body),
-                headers=_headers(body),
+                headers={**_headers(body), **(headers or {})},
                 timeout=self._timeout(seconds),
             ) as response,
         ):
             yield response
 
     def _whole(self, response: httpx2.Response, end: float) -> bytes:
-        """The body: neither without end nor in drops, which the wait for the next bytes does not see."""
+        """The body, not without end."""
         body = bytearray()
-        for piece in response.iter_bytes():
+        for piece in self._in_time(response, end):
             body += piece
             if len(body) > LARGEST:
                 raise CutOff(self._base, f"its answer is longer than {LARGEST >> 20} MiB")
-            if time.monotonic() > end + len(body) / SLOWEST:
-                raise CutOff(self._base, "its answer comes too slowly")
         return bytes(body)
+
+    def _in_time(self, response: httpx2.Response, end: float) -> Iterator[bytes]:
+        """The pieces of a body, not in drops, which the wait for the next bytes does not see."""
+        count = 0
+        with self._translated():
+            for piece in response.iter_bytes():
+                count += len(piece)
+                if time.monotonic() > end + count / SLOWEST:
+                    raise CutOff(self._base, "its answer comes too slowly")
+                yield piece
 
     @contextmanager
     def stream(self, method: str, path: str, body: object, *, seconds: float) -> Iterator[Stream]:
@@ -211,11 +263,13 @@ class HttpClient:
 
 
 def _encoded(body: object) -> bytes | None:
-    return None if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    if body is None or isinstance(body, bytes):
+        return body
+    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _headers(body: object) -> dict[str, str]:
-    return {} if body is None else {"Content-Type": "application/json"}
+    return {} if body is None or isinstance(body, bytes) else {"Content-Type": "application/json"}
 
 
 def _answer(response: httpx2.Response, body: bytes) -> Answer:
@@ -224,6 +278,7 @@ def _answer(response: httpx2.Response, body: bytes) -> Answer:
         content_type=response.headers.get("content-type", ""),
         location=response.headers.get("location", ""),
         body=body,
+        headers=dict(response.headers),
     )
 
 
@@ -269,10 +324,7 @@ def _waited(error: httpx2.TimeoutException) -> str:
 
 def _broken(error: httpx2.TransportError) -> str:
     text = str(error)
-    if (
-        isinstance(error, httpx2.RemoteProtocolError)
-        and "isconnected" not in text
-        and "incomplete" not in text
-    ):
+    cut = ("isconnected", "incomplete", "without sending complete")
+    if isinstance(error, httpx2.RemoteProtocolError) and not any(words in text for words in cut):
         return f"what answers does not speak HTTP ({text})"
     return "the connection broke off"

@@ -14,9 +14,11 @@ from modelforge.buffers import Buffers, buffers_of
 from modelforge.errors import UsageProblem
 from modelforge.experts import by_parts
 from modelforge.shape import Parts
-from modelforge.spread import Load, Placed, Work, by_filling, by_memory
+from modelforge.spread import Load, Placed, Work, by_filling, by_memory, can_hold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelforge.hardware import Hardware
     from modelforge.settings import RunSettings
     from modelforge.shape import ModelShape
@@ -59,7 +61,7 @@ class Footprint:
     """Where a model lies. `host` is what stays in system memory beside the accelerators, in bytes.
 
     `on_device` of `layers` layers are on accelerators (the output counts as one). `because` says what is
-    not exact.
+    not exact. `roomy`: whether several devices could each keep some bytes more free; None where nobody asked.
     """
 
     shares: tuple[Share, ...]
@@ -67,6 +69,7 @@ class Footprint:
     on_device: int
     layers: int
     because: tuple[str, ...]
+    roomy: bool | None = None
 
     @property
     def slack(self) -> int:
@@ -112,9 +115,30 @@ def footprint(
     Raises:
         UsageProblem: the hardware says neither devices nor system memory.
     """
+    job = _job(shape, settings, hardware, projector)
+    if not hardware.devices:
+        return _in_ram(job)
+    return _offloaded(job, cpu_layers) if cpu_layers else _on_devices(job)
+
+
+def has_room(
+    shape: ModelShape, settings: RunSettings, hardware: Hardware, *, projector: int, bands: Sequence[int]
+) -> bool | None:
+    """Whether all layers could lie on the devices with so many bytes kept free on each on top of the headroom.
+
+    None where the devices are not filled with whole layers.
+    """
+    if shape.experts or any(layer.draft for layer in shape.layers):
+        return None
+    load = _load(_job(shape, settings, hardware, projector), 0)
+    budgets = tuple(budget - band for budget, band in zip(load.budgets, bands, strict=True))
+    return can_hold(replace(load, budgets=budgets))
+
+
+def _job(shape: ModelShape, settings: RunSettings, hardware: Hardware, projector: int) -> _Job:
     extra = 2 * (projector + shape.weights.projector)
     buffers = buffers_of(shape, settings, hardware)
-    job = _Job(
+    return _Job(
         shape=shape,
         buffers=buffers,
         names=tuple(device.name for device in hardware.devices) or ("RAM",),
@@ -124,9 +148,6 @@ def footprint(
         drafts=_drafts(shape, buffers, settings.drafts),
         because=_because(shape, settings, images=extra > 0),
     )
-    if not hardware.devices:
-        return _in_ram(job)
-    return _offloaded(job, cpu_layers) if cpu_layers else _on_devices(job)
 
 
 def offloaded(

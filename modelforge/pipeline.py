@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from modelforge.bases.local import is_local, is_registry, local_candidates
+from modelforge.bases import RegistryModel
 from modelforge.bases.quantized import taken_as_is
-from modelforge.bases.served import served_candidates
 from modelforge.build import Bench, BuildResult, Order, build, seen
-from modelforge.errors import BaseProblem, DoesNotFit
+from modelforge.candidates import find
+from modelforge.download import Fetch
+from modelforge.errors import DoesNotFit
 from modelforge.events import Step
 from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
 from modelforge.longest import resolve_longest
-from modelforge.names import canonical
+from modelforge.names import canonical, parse
 from modelforge.render import Rendered, render
 from modelforge.resolve import Plan, resolve
 from modelforge.resources import templates
@@ -25,39 +26,25 @@ from modelforge.runtimes import NOTHING, BrokenModel, RuntimeInfo
 from modelforge.runtimes.standing import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from modelforge.bases import Candidate
+    from modelforge.bases.registries import Found
     from modelforge.hardware import Hardware
+    from modelforge.runtimes import Runtime
     from modelforge.runtimes.docker.spec import Preview
     from modelforge.targets import Target, Work
 
 
-def candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-    """All candidates of a profile's base, for a command that only looks found once. A runtime's are asked for there."""
+def candidates(work: Work, target: Target) -> Found:
+    """All candidates of a profile's base, for a command that only looks found once."""
     if not work.site.look:
-        return _candidates(work, target)
+        return find(work, target)
     key = (target.profile.base, target.profile.root)
     if key not in work.found:
-        work.found[key] = _candidates(work, target)
+        work.found[key] = find(work, target)
     return work.found[key]
-
-
-def _candidates(work: Work, target: Target) -> tuple[Candidate, ...]:
-    site, profile = work.site, target.profile
-    model = profile.base.model
-    if is_local(model, profile.root):
-        return local_candidates(
-            profile.base, root=profile.root, hashes=site.hashes, headers=site.cache / "headers"
-        )
-    if is_registry(model):
-        raise BaseProblem(
-            f"'{model}' is in a registry, and bases from registries are not supported yet",
-            hint="pull it first and name it as your Ollama lists it, or use a GGUF file",
-        )
-    runtime = work.runtime(target.need)
-    there = [entry.name for entry in runtime.list()]
-    return served_candidates(profile.base, runtime.served(model), there=there)
 
 
 def plan(
@@ -67,14 +54,16 @@ def plan(
 
     `context` stands for the profile's `num_ctx`; "max" is the longest with which the pick still fits.
     """
-    there, variant = candidates(work, target), f"{target.profile.model_name}:{target.tag}"
+    base, variant = candidates(work, target), f"{target.profile.model_name}:{target.tag}"
+    there = base.candidates
     if context == "max":
         found = resolve_longest(target.profile, target.hardware, there, variant=variant, use_free=use_free)
     else:
         found = resolve(
             target.profile, target.hardware, there, variant=variant, use_free=use_free, context=context
         )
-    return replace(found, warnings=(*target.notes, *found.warnings)) if target.notes else found
+    notes = (*target.notes, *base.notes)
+    return replace(found, warnings=(*notes, *found.warnings)) if notes else found
 
 
 def rendered(work: Work, target: Target, decided: Plan) -> Rendered:
@@ -144,6 +133,7 @@ def build_target(
         keep=site.project.settings.keep,
         keep_failed=options.keep_failed,
         wait=options.wait,
+        fetch=_fetch(work, made.base),
     )
     known = _seen(work, order)
     if known is not None:
@@ -165,6 +155,20 @@ def _check_makeable(work: Work, decided: Plan) -> None:
     """
     if work.access.kind == "embedded" and decided.picked is not None:
         taken_as_is(decided.picked.candidate)
+
+
+def _fetch(work: Work, base: Candidate) -> Fetch | None:
+    """Where the blobs of a base in a registry come from. The registry is not called before one is opened."""
+    source = base.source
+    if not isinstance(source, RegistryModel):
+        return None
+    name = parse(source.name)
+
+    def opened(digest: str, start: int) -> AbstractContextManager[Iterator[bytes]]:
+        registry = work.source(name.host.casefold(), insecure=source.insecure).registry
+        return registry.stream(f"{name.namespace}/{name.model}", digest, start)
+
+    return Fetch(open=opened, folder=work.site.cache / "downloads")
 
 
 def _seen(work: Work, order: Order) -> BuildResult | None:
@@ -200,7 +204,8 @@ def _memory(machine: Hardware | None) -> int | None:
 class Change:
     """What a build would do, without doing it: the plan, and how what stands differs from it, in words.
 
-    `container` is what an engine would be asked for, None where no container is started.
+    `container` is what an engine would be asked for, None where no container is started. `fetches` is how many bytes
+    would come from a registry, at most: blobs that the runtime has from other models are not fetched again.
     """
 
     name: str
@@ -208,6 +213,7 @@ class Change:
     stands: bool
     differences: tuple[str, ...]
     container: Preview | None = None
+    fetches: int = 0
 
 
 def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
@@ -224,7 +230,8 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        wanted = runtime.expected(made) if standing else None
+        from_registry = isinstance(made.base.source, RegistryModel)
+        wanted = runtime.expected(made) if standing or from_registry else None
     except BrokenModel as broken:
         return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
     found = (
@@ -236,4 +243,16 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         stands=standing is not None,
         differences=found if standing else (),
         container=container,
+        fetches=0 if wanted else _fetched_bytes(runtime, made),
     )
+
+
+def _fetched_bytes(runtime: Runtime, made: Rendered) -> int:
+    """What a build that finds no weights would fetch: nothing where the model is there, of which they are made."""
+    source = made.base.source
+    if not isinstance(source, RegistryModel):
+        return 0
+    as_it_is = replace(made, base=replace(made.base, quantize=None))
+    if made.base.quantize and runtime.expected(as_it_is) is not None:
+        return 0
+    return sum({blob.digest: blob.bytes for blob in source.blobs}.values())

@@ -31,8 +31,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     seconds: float | None = None,
+    text: str | None = None,
 ) -> Completed:
-    """Runs a program to its end, without a shell and without standard input.
+    """Runs a program to its end, without a shell; `text` is its standard input, which is empty without it.
 
     Raises:
         BuildFailed: it is not there, or took longer than `seconds`.
@@ -43,7 +44,8 @@ def run(
             env=dict(environment) if environment is not None else None,
             cwd=folder,
             timeout=seconds,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if text is None else None,
+            input=None if text is None else text.encode(),
             capture_output=True,
             check=False,
         )

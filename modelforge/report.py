@@ -190,7 +190,10 @@ def build_dict(built: Built) -> Document:
         "runtime": asdict(built.runtime) if built.runtime else None,
         "digests": {key: built.digests.get(key) or None for key in ("plan", "content", "manifest")},
         "smoke": smoke_dict(built.smoke) if built.smoke else None,
-        "seconds": {key: built.seconds.get(key) for key in ("resolve", "create", "smoke", "promote")},
+        "seconds": {
+            **{key: built.seconds.get(key) for key in ("resolve", "create", "smoke", "promote")},
+            **{key: built.seconds[key] for key in ("bring",) if key in built.seconds},
+        },
     }
 
 
@@ -237,6 +240,7 @@ def dry_run_document(changes: Sequence[Changed]) -> Document:
                 "name": change.name,
                 "stands": change.stands,
                 "differences": list(change.differences),
+                "fetches": change.fetches,
                 "plan": plan_dict(change.plan),
                 "container": container_dict(change.container) if change.container else None,
             }

@@ -46,7 +46,7 @@ class Built(Protocol):
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """resolve, create, smoke, promote."""
+        """resolve, create, smoke, promote; bring where a base was brought from a registry."""
 
     @property
     def error(self) -> ForgeError | None:
@@ -95,6 +95,10 @@ class Changed(Protocol):
     @property
     def differences(self) -> tuple[str, ...]:
         """How it differs, in words."""
+
+    @property
+    def fetches(self) -> int:
+        """Bytes that would be fetched from a registry, at most."""
 
     @property
     def container(self) -> Container | None:

@@ -6,6 +6,7 @@ where some device has not the room for that, the devices are filled one after th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -106,6 +107,28 @@ def _taken(load: Load, device: int, rest: int) -> int:
     if sums[rest] + load.work.first[device] <= free:
         return rest
     return most(rest, lambda count: sums[count] + load.work.alone[device] <= free)
+
+
+def can_hold(load: Load) -> bool:
+    """Whether there is a split in which each device has room for its layers and for the buffers of a pipeline.
+
+    Then `by_filling` finds one, too: it takes no fewer layers for a device. This one never changes to no with more
+    memory or less to be held.
+    """
+    return any(_holds_from(load, first) for first in range(len(load.budgets)))
+
+
+def _holds_from(load: Load, first: int) -> bool:
+    """Whether the devices from `first` on have the room, and those before for what lies there anyway."""
+    sums, end = [0, *accumulate(load.sizes)], len(load.sizes)
+    for device in reversed(range(first + 1, len(load.budgets))):
+        room = load.budgets[device] - load.work.further[device]
+        if room < 0:
+            return False
+        end = bisect_left(sums, sums[end] - room, 1, end)  # one is left for the first
+    if any(load.work.idle[device] > load.budgets[device] for device in range(first)):
+        return False
+    return sums[end] + load.work.first[first] <= load.budgets[first]
 
 
 def piped(load: Load, ends: Sequence[int], rest: int) -> Placed:

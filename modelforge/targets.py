@@ -12,12 +12,14 @@ from modelforge.profile.load import load_profile, profile_names
 from modelforge.serving import need_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from modelforge.bases import Candidate
+    from modelforge.bases.registries import Found
+    from modelforge.bases.registrysource import Source
     from modelforge.profile import Profile
     from modelforge.profile.schema import Base
+    from modelforge.registry.client import Registry
     from modelforge.runtimes import Need, Runtime
     from modelforge.runtimes.choose import Access
     from modelforge.site import Site
@@ -47,16 +49,42 @@ class Work:
     """A site and the runtime that its command works on, which is opened when it is first needed.
 
     While a command only looks, `found` keeps the candidates of each base, and `named` each hardware by its name.
+    `connect` opens a registry, by its host and whether it is to be asked over plain http; None: over the network.
     """
 
     site: Site
     access: Access
-    found: dict[tuple[Base, Path], tuple[Candidate, ...]] = field(default_factory=dict)
+    found: dict[tuple[Base, Path], Found] = field(default_factory=dict)
     named: dict[str, Hardware] = field(default_factory=dict)
+    connect: Callable[[str, bool], Registry] | None = None
+    sources: dict[tuple[str, bool], Source] = field(default_factory=dict)
 
     def runtime(self, need: Need | None = None) -> Runtime:
         """The runtime, the same one each time; one that we start has what is needed."""
         return self.access.open(need)
+
+    def source(self, host: str, *, insecure: bool) -> Source:
+        """What is known of a registry, the same each time, so that nothing is asked of it twice."""
+        key = (host, insecure)
+        if key not in self.sources:
+            from modelforge.bases.registrycache import Kept  # noqa: PLC0415 (only where a base is in a registry)
+            from modelforge.bases.registrysource import Source  # noqa: PLC0415
+
+            kept = Kept(self.site.cache / "registry", self.site.now)
+            connect = self.connect or self._connect
+            self.sources[key] = Source(connect(host, insecure), kept, self.site.emit)
+        return self.sources[key]
+
+    def _connect(self, host: str, insecure: bool) -> Registry:  # noqa: FBT001 (as `connect` is called)
+        from modelforge.registry.client import open_registry  # noqa: PLC0415 (brings the HTTP client)
+
+        return open_registry(
+            host,
+            insecure=insecure,
+            environment=self.site.environment,
+            home=self.site.home,
+            timeouts=self.site.project.settings.timeouts,
+        )
 
     def machine(self) -> Hardware | None:
         """The machine that models run on there; None if nobody told us what it is."""
@@ -75,7 +103,9 @@ class Work:
         return machine is not None and choose.same(target.hardware, machine)
 
     def close(self) -> None:
-        """Lets go of the runtime, if it was opened."""
+        """Lets go of the runtime and of registries, where they were opened."""
+        for source in self.sources.values():
+            source.close()
         self.access.close()
 
 

@@ -13,6 +13,7 @@ from modelforge.targets import Work
 from modelforge.units import GIB
 from tests.fakes import FakeRuntime, Heard
 from tests.ggufs import tiny_llama
+from tests.registries import FakeRegistry
 from tests.trees import write_tree
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Place:
     seen: bool = False
     looked: list[tuple[str, str]] = field(default_factory=list)
     clock: float = 1_790_000_000.0
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
 
     def write(self, **profiles: str) -> None:
         """Writes profiles by their names."""
@@ -141,9 +143,11 @@ class Place:
         return replace(site, **more)
 
     def work(self, flags: Mapping[str, object] | None = None, **more: Any) -> Work:
-        """The site with the fake runtime."""
+        """The site with the fake runtime, and one fake registry whatever the host."""
         site = self.site(flags, **more)
-        return Work(site=site, access=FakeAccess(place=self, real=access_of(site)))
+        return Work(
+            site=site, access=FakeAccess(place=self, real=access_of(site)), connect=self.registry.connect
+        )
 
     def _now(self) -> float:
         self.clock += 1

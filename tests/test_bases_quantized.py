@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelforge.bases import Candidate, LocalFile, LocalFolder, ServedModel
+from modelforge.bases import Candidate, LocalFile, LocalFolder, RegistryModel, ServedModel
 from modelforge.bases.local import local_candidates
 from modelforge.bases.quantized import known_digest, taken_as_is, weights_digest
 from modelforge.bases.served import served_candidates
@@ -122,6 +122,9 @@ def test_the_digest_covers_the_source_and_the_target(root: Path) -> None:
     served = some_candidate(source=ServedModel(name="x:f16", digest="sha256:1"))
     assert weights_digest(served, hashes) == "sha256:1"
     assert weights_digest(replace(served, quantize="Q8_0"), hashes).startswith("sha256:")
+    registry = RegistryModel(name="x:f16", digest="sha256:2", manifest=b"", blobs=())
+    planned = replace(served, source=registry, digest="sha256:3", quantize="Q8_0")
+    assert weights_digest(planned, hashes) == weights_digest(replace(planned, source=served.source), hashes)
 
 
 def test_a_folders_digest_is_that_of_its_files(tmp_path: Path) -> None:
@@ -142,6 +145,8 @@ def test_a_folders_digest_is_that_of_its_files(tmp_path: Path) -> None:
 def test_without_a_server_nothing_is_made(root: Path) -> None:
     (source,) = candidates(root, "./models/tiny-F16.gguf")
     assert taken_as_is(source) == source.source
+    registry = RegistryModel(name="x:f16", digest="sha256:1", manifest=b"", blobs=())
+    assert taken_as_is(replace(source, source=registry)) == registry
     folder = replace(source, source=LocalFolder(path=root, files=(), bytes=0))
     for one, words in (
         (replace(source, quantize="Q4_K_M"), "make Q4_K_M of it"),

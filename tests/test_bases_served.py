@@ -133,7 +133,9 @@ def test_a_model_that_is_not_there_gets_the_nearest_and_the_pull() -> None:
         said
         == "the runtime has no model 'codr'|did you mean 'coder'? Or get it: ollama pull codr:7b-instruct-q8_0"
     )
-    assert refused([], "llama3.2:3b") == "the runtime has no model 'llama3.2:3b'|ollama pull llama3.2:3b"
+    assert (
+        refused([], "llama3.2:3b") == "the runtime has no model 'llama3.2:3b'|get it: ollama pull llama3.2:3b"
+    )
 
 
 def test_a_tag_that_is_not_there_gets_the_nearest(coder: list[Served]) -> None:
@@ -147,7 +149,7 @@ def test_a_tag_that_is_not_there_gets_the_nearest(coder: list[Served]) -> None:
 
 def test_quants_that_are_not_there_get_the_pull(coder: list[Served]) -> None:
     said = refused(coder, sizes=["7b"], variant="instruct", quants=["q6_K"])
-    assert said.endswith("|get one: ollama pull coder:7b-instruct-q6_K")
+    assert said.endswith("|get it: ollama pull coder:7b-instruct-q6_K")
 
 
 def test_an_unknown_quant_gets_the_nearest(coder: list[Served]) -> None:
@@ -164,3 +166,12 @@ def test_an_adapter_is_refused_by_name(make: Callable[..., Served]) -> None:
 
 def test_a_header_that_cannot_be_planned_for_names_the_model(make: Callable[..., Served]) -> None:
     assert refused([make("coder:x", **{"llama.block_count": 0})]).startswith("coder:x: ")
+
+
+def test_a_digest_pins_one_whatever_its_tag(coder: list[Served], make: Callable[..., Served]) -> None:
+    entry, header = make("coder:odd")
+    pinned = Entry(name=entry.name, digest=f"sha256:{'cd' * 32}", bytes=1, modified=0.0)
+    models = [*coder, (pinned, header)]
+    assert refs(models, f"coder@sha256:{'cd' * 32}") == ["coder:odd"]
+    assert refs(models, "coder", tag=f"sha256:{'ab' * 32}") == ["coder:7b-instruct-q8_0"]
+    assert "has no" in refused(models, f"coder@sha256:{'ef' * 32}")

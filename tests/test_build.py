@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from modelforge.build import Bench, BuildResult, Order, build
+from modelforge.download import DownloadCut, DownloadFailed
 from modelforge.errors import BuildFailed, ExitCode, SmokeFailed, Unreachable
 from modelforge.journal import Journal
 from modelforge.profile.schema import Expect, Parameters, SmokeTest
@@ -16,13 +18,14 @@ from modelforge.report import smoke_dict
 from modelforge.smoke import SmokeReport
 from modelforge.smoke import tests_digest as digest_of_tests
 from modelforge.units import GIB
-from tests.fakes import FakeRuntime, Heard, digest, some_rendered, some_standing
+from tests.fakes import FakeRuntime, Heard, digest, some_candidate, some_rendered, some_standing
+from tests.manifests import NAME as MODEL_NAME
+from tests.manifests import Shelf
 from tests.plans import profile
 from tests.samples import a_result, an_entry, some_plan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from modelforge.errors import ForgeError
     from modelforge.events import Event
     from modelforge.journal import JournalEntry
     from tests.fakes import When
@@ -114,6 +117,81 @@ def test_a_first_build(shop: Workshop) -> None:
         "manifest": shop.runtime.models[NAME].manifest,
     }
     assert shop.journal.pending() == {}
+
+
+# -- a base from a registry ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+def from_registry(shop: Workshop, shelf: Shelf, system: str = "Be short.") -> BuildResult:
+    model = shelf.put(("model", b"weights"), ("system", b"Be kind."))
+    rendered = some_rendered(some_candidate(source=model), system=system)
+    return shop.build(system, rendered=rendered, fetch=shelf.fetch(Path("/nowhere")))
+
+
+def test_a_base_from_a_registry_is_brought_once_and_then_built_from(shop: Workshop, shelf: Shelf) -> None:
+    result = from_registry(shop, shelf)
+    assert (result.status, result.error) == ("built", None)
+    assert [call[0] for call in shop.runtime.calls if call[0] in {"bring", "create", "copy"}] == [
+        "bring",
+        "create",
+        "copy",
+    ]
+    assert shop.runtime.names() == [NAME, MODEL_NAME]
+    assert set(result.seconds) == {"bring", "create", "smoke", "promote"}
+    assert shop.announced == 1
+    given, shop.runtime.calls = shelf.given, []
+    again = from_registry(shop, shelf)
+    assert (again.status, shelf.given) == ("unchanged", given)
+    assert shop.runtime.called("bring") == []
+    assert from_registry(shop, shelf, "Be long.").status == "built"
+    assert shelf.given == given
+
+
+def test_what_is_made_of_a_base_from_a_registry_needs_it_once(shop: Workshop, shelf: Shelf) -> None:
+    model = shelf.put(("model", b"weights"))
+    base = some_candidate(source=model, digest=digest("made"), quantize="Q4_K_M")
+    more: Any = {"fetch": shelf.fetch(Path("/nowhere"))}
+    first = shop.build(rendered=some_rendered(base, system="Be short."), **more)
+    assert (first.status, first.error) == ("built", None)
+    assert len(shop.runtime.called("bring")) == 1
+    shop.runtime.delete(MODEL_NAME)
+    again = shop.build("Be long.", rendered=some_rendered(base, system="Be long."), **more)
+    assert (again.status, again.error) == ("built", None)
+    assert len(shop.runtime.called("bring")) == 1
+    assert set(again.seconds) == {"create", "smoke", "promote"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(DownloadCut("registry.example.com: connection refused"), ExitCode.UNREACHABLE, id="cut"),
+        pytest.param(DownloadFailed("wrong bytes"), ExitCode.BUILD_FAILED, id="wrong"),
+    ],
+)
+def test_a_registry_that_fails_is_not_taken_for_the_runtime(
+    shop: Workshop, shelf: Shelf, error: ForgeError, code: ExitCode
+) -> None:
+    shop.build("Old.")
+    shop.runtime.fail("bring", error)
+    result = from_registry(shop, shelf)
+    assert (result.status, result.error, code_of(result)) == ("failed", error, code)
+    assert shop.system == "Old."
+    assert (shop.staged, shop.journal.pending()) == ([], {})
+
+
+def test_ctrl_c_while_a_base_is_brought_leaves_what_stood(shop: Workshop, shelf: Shelf) -> None:
+    shop.build("Old.")
+    shop.runtime.fail("bring", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        from_registry(shop, shelf)
+    assert shop.system == "Old."
+    assert (shop.staged, shop.journal.pending()) == ([], {})
+    assert from_registry(shop, shelf).status == "built"
 
 
 def test_the_tests_run_on_the_staged_model_before_it_takes_the_name(shop: Workshop) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from modelforge.download import DownloadCut, DownloadFailed
 from modelforge.errors import BuildFailed, ForgeError, Problem, SmokeFailed, Unreachable
 from modelforge.events import Step
 from modelforge.runtimes import BrokenModel, ChatRequest
@@ -18,6 +19,7 @@ from modelforge.runtimes.docker.spec import Spec
 from modelforge.units import GIB
 from tests.engines import RUNNING, FakeEngine
 from tests.fakes import FakeRuntime, Heard, some_rendered, some_standing
+from tests.manifests import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,19 @@ def test_an_error_keeps_its_kind_and_words_and_gets_the_last_lines(
         "make room\nthe container's last lines:\n"
         '  level=INFO msg="Listening on [::]:11434"\n  level=ERROR msg="sad \\x1b[31m"'
     )
+
+
+@pytest.mark.parametrize("error", [DownloadCut("no registry"), DownloadFailed("wrong bytes")])
+def test_a_download_that_fails_is_not_the_containers_fault(
+    runtime: DockerRuntime, server: FakeRuntime, error: ForgeError, tmp_path: Path
+) -> None:
+    shelf = Shelf()
+    model = shelf.put(("model", b"weights"))
+    server.fail("bring", error)
+    with pytest.raises(type(error)) as caught:
+        runtime.bring(model, shelf.fetch(tmp_path), Heard())
+    assert caught.value is error
+    assert runtime.bring(model, shelf.fetch(tmp_path), Heard()).digest == model.digest
 
 
 def test_an_error_before_the_server_was_asked_stays_as_it_is(

@@ -21,6 +21,7 @@ from tests.fakes import Heard, some_candidate, some_rendered, some_reply
 from tests.folders import write_safetensors
 from tests.ggufs import Typed, tiny_llama, write_gguf
 from tests.jinjas import JINJAS
+from tests.manifests import Shelf
 from tests.prompts import HARD_PROMPTS
 
 if TYPE_CHECKING:
@@ -214,6 +215,22 @@ def test_a_model_over_another_of_the_store_inherits(runtime: EmbeddedRuntime, tm
     assert made.parameters == {**base.parameters, "top_k": 3}
     bare = runtime.create(served(runtime, "BASE:7b", system=""), "bare", Heard())
     assert bare.system == ""
+
+
+def test_a_base_from_a_registry_is_built_on_like_one_that_was_there(
+    runtime: EmbeddedRuntime, tmp_path: Path, lock: Lock
+) -> None:
+    shelf = Shelf()
+    model = shelf.put(("model", tiny(tmp_path).read_bytes()), ("system", b"Be kind."))
+    planned = some_rendered(some_candidate(source=model), license=("MIT",))
+    assert runtime.expected(planned) is None
+    source = runtime.bring(model, shelf.fetch(tmp_path / "d"), Heard())
+    expected = runtime.expected(planned)
+    assert expected is not None
+    made = runtime.create(some_rendered(some_candidate(source=source), license=("MIT",)), "coder", Heard())
+    assert replace(made, manifest="") == expected
+    assert (made.system, made.license) == ("Be kind.", ("MIT",))
+    assert lock.times == 2
 
 
 def test_a_base_that_changed_meanwhile_is_refused(runtime: EmbeddedRuntime, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_on_several_devices_it_is_the_footprint_unless_one_is_too_full(mib: tupl
     assert found.needs >= expected.needs
     assert [share.budget for share in found.shares] == [share.budget for share in expected.shares]
     if fit_of(expected) != "tight":
-        assert found == expected
+        assert replace(found, roomy=None) == expected
 
 
 def test_hardware_without_any_memory_is_an_error() -> None:

@@ -179,3 +179,40 @@ def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch
         http.call("GET", "/")
     with pytest.raises(CutOff), http.stream("GET", "/", None, seconds=1) as stream:
         stream.rest()
+
+
+def test_a_body_is_taken_as_it_comes_and_no_further() -> None:
+    seen: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        body = Pieces(b"one", b"two", httpx2.ReadError("never read"))
+        return httpx2.Response(206, stream=body, headers={"Content-Range": "bytes 0-9/10"})
+
+    with client(handler).fetch("/x", headers={"Range": "bytes=0-9"}) as answer:
+        assert (answer.status, answer.headers["content-range"]) == (206, "bytes 0-9/10")
+        assert [next(answer.pieces), next(answer.pieces)] == [b"one", b"two"]
+    assert (seen[0].headers["range"], seen[0].headers["accept-encoding"]) == ("bytes=0-9", "identity")
+
+
+def test_a_body_that_breaks_off_says_so_where_it_is_read() -> None:
+    cut = httpx2.RemoteProtocolError(
+        "peer closed connection without sending complete message body (received 3)"
+    )
+    http = client(lambda _: httpx2.Response(200, stream=Pieces(b"one", cut)))
+    with http.fetch("/", headers={}) as answer:
+        assert next(answer.pieces) == b"one"
+        with pytest.raises(CutOff, match="the connection broke off"):
+            next(answer.pieces)
+
+
+def test_bytes_are_sent_as_they_are_and_headers_beside_the_usual_ones() -> None:
+    seen: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(401, headers={"WWW-Authenticate": "Bearer"})
+
+    answer = client(handler).call("POST", "/", b"a=b", headers={"Content-Type": "text/x"})
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert (seen[0].content, seen[0].headers["content-type"]) == (b"a=b", "text/x")

@@ -540,19 +540,16 @@ def test_a_store_is_local_only_where_its_blob_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "there", "copies"), [((0, 24, 0), False, 1), ((0, 32, 15), False, 3), ((0, 32), True, 2)]
+    ("version", "there", "times"), [((0, 24, 0), False, 1), ((0, 32, 15), False, 3), ((0, 32), True, 2)]
 )
 def test_a_disk_that_is_too_small_is_seen_before(
     version: tuple[int, ...],
     there: bool,  # noqa: FBT001
-    copies: int,
-    tmp_path: Path,
+    times: int,
 ) -> None:
-    file = tmp_path / "w.gguf"
-    file.write_bytes(bytes(1000))
-    room = Room(where="the volume ollama", free=copies * 1000)
-    needed = ollama_weights._needed(file, there=there, version=version)
-    ollama_weights.check_room(file.name, needed, room)
-    with pytest.raises(BuildFailed, match=r"importing w.* in the volume ollama"):
-        ollama_weights.check_room(file.name, needed, replace(room, free=room.free - 1))
-    ollama_weights.check_room(file.name, needed, None)
+    room = Room(where="the volume ollama", free=times * 1000)
+    assert ollama_weights.copies(version, there=there) == times
+    ollama_weights.check_room("w.gguf", times * 1000, room)
+    with pytest.raises(BuildFailed, match=r"importing w.gguf needs .* in the volume ollama"):
+        ollama_weights.check_room("w.gguf", times * 1000, replace(room, free=room.free - 1))
+    ollama_weights.check_room("w.gguf", times * 1000, None)

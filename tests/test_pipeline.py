@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelforge import pipeline
+from modelforge.bases import ServedModel
 from modelforge.errors import BaseProblem, BuildFailed, DoesNotFit, ExitCode, UsageProblem
 from modelforge.identity import content_of, plan_digest
 from modelforge.journal import Journal, Pending
-from modelforge.pipeline import BuildOptions, build_target, dry_run
+from modelforge.pipeline import BuildOptions, build_target, dry_run, plan, rendered
 from modelforge.runtimes import RuntimeInfo
 from modelforge.targets import targets
 from tests.fakes import FakeRuntime
 from tests.ggufs import tiny_llama
 from tests.projects import CODER, GAMER, REVIEWER, Place, place
+from tests.registries import HOST, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,12 +106,12 @@ def test_a_failure_comes_back_in_the_result(here: Place) -> None:
     assert result.seconds["resolve"] > 0
 
 
-def test_a_registry_base_is_refused_with_what_to_do(here: Place) -> None:
+def test_a_base_on_hugging_face_is_what_the_runtime_pulled(here: Place) -> None:
     here.write(coder=CODER.replace("./models/tiny-*.gguf", "hf.co/org/repo"))
-    with pytest.raises(BaseProblem, match="registries are not supported yet") as caught:
+    with pytest.raises(BaseProblem, match="bases from Hugging Face are not looked for there yet") as caught:
         build(here)
     assert caught.value.exit_code == ExitCode.USAGE
-    assert here.opened == 0
+    assert caught.value.problems[0].hint == "get it: ollama pull hf.co/org/repo"
 
 
 def test_this_machine_as_a_target_is_told_with_the_plan(here: Place) -> None:
@@ -184,6 +186,64 @@ def test_a_dry_run_of_what_does_not_fit(here: Place) -> None:
     work = here.work()
     with pytest.raises(DoesNotFit):
         dry_run(work, target_of(work, "1MiB"), BuildOptions())
+
+
+# -- a base in a registry ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(here: Place) -> FakeRegistry:
+    """The profile's base is in a registry."""
+    file = next((here.root / "models").glob("*.gguf"))
+    here.registry.push("team/coder:v1", file.read_bytes(), system=b"Be kind.")
+    here.write(coder=CODER.replace("./models/tiny-*.gguf", f"{HOST}/team/coder:v1"))
+    return here.registry
+
+
+def test_a_base_in_a_registry_is_fetched_by_a_build_alone(here: Place, registry: FakeRegistry) -> None:
+    work = here.work()
+    before = content_of(work.site, rendered(work, target_of(work), plan(work, target_of(work))))
+    whole = sum(len(blob) for blob in registry.blobs.values())
+    change = dry_run(work, target_of(work), BuildOptions())
+    assert (change.stands, change.fetches) == (False, whole)
+    assert here.runtime.called("bring") == []
+    registry.sent = 0
+    first = build(here)
+    assert (first.status, first.error) == ("built", None)
+    sent = registry.sent
+    assert sent > 0
+    second = build(here)
+    assert (second.status, registry.sent) == ("unchanged", sent)
+    assert second.digests == first.digests
+    assert dry_run(work, target_of(work), BuildOptions()).fetches == 0
+    made = rendered(work, target_of(work), plan(work, target_of(work)))
+    (entry,) = [one for one in here.runtime.list() if one.name.startswith(HOST)]
+    source = ServedModel(name=entry.name, digest=entry.digest)
+    served = replace(made, base=replace(made.base, source=source))
+    assert content_of(work.site, served) == before == first.digests["content"]
+
+
+def test_what_a_server_makes_of_a_base_in_a_registry(here: Place) -> None:
+    weights = tiny_llama(here.root / "full.gguf", "F16").read_bytes()
+    here.registry.push("team/coder:v1", weights)
+    here.write(coder=CODER.replace('./models/tiny-*.gguf"', f'{HOST}/team/coder:v1"\nquantize = "q8_0"'))
+    work = here.work()
+    whole = sum(len(blob) for blob in here.registry.blobs.values())
+    assert dry_run(work, target_of(work), BuildOptions()).fetches == whole
+    first = build(here)
+    assert (first.status, first.error) == ("built", None)
+    assert first.plan.picked is not None
+    assert (first.plan.picked.candidate.quant, first.plan.picked.candidate.quantize) == ("Q8_0", "Q8_0")
+    assert build(here).status == "unchanged"
+    assert len(here.runtime.called("bring")) == 1
+    here.runtime.weights.clear()
+    here.runtime.delete(first.name)
+    assert dry_run(work, target_of(work), BuildOptions()).fetches == 0, "what it is made of is there"
+    here.runtime = FakeRuntime(info=RuntimeInfo(kind="embedded", version="", endpoint="store"))
+    sent = here.registry.sent
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it"):
+        build(here)
+    assert (here.runtime.called("bring"), here.registry.sent) == ([], sent)
 
 
 # -- digests -------------------------------------------------------------------------------------------
@@ -312,7 +372,7 @@ def test_a_command_that_only_looks_finds_candidates_and_hardware_once(here: Plac
     target = target_of(building, "rtx-4090")
     assert pipeline.candidates(building, target) is not pipeline.candidates(building, target)
     other = replace(first.profile, base=first.profile.base.model_copy(update={"quants": ("Q4_0",)}))
-    assert len(pipeline.candidates(looking, replace(first, profile=other))) == 1
+    assert len(pipeline.candidates(looking, replace(first, profile=other)).candidates) == 1
 
 
 def test_a_plan_for_another_context_and_for_the_longest(here: Place) -> None:

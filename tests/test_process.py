@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelforge.process import Background
+from modelforge.process import Background, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,3 +112,9 @@ def test_a_program_that_is_not_there_is_found_missing_on_the_path_it_gets(tmp_pa
         pass
     assert not program.running()
     assert program.exit_code is None
+
+
+@pytest.mark.parametrize(("text", "heard"), [(None, "[]"), ("", "[]"), ("a host\n", "[a host]")])
+def test_a_program_that_runs_to_its_end_hears_what_it_is_told(text: str | None, heard: str) -> None:
+    done = run(["sh", "-c", 'read -r line; echo "[$line]"'], environment=ENVIRONMENT, text=text)
+    assert (done.code, done.stdout) == (0, f"{heard}\n")

@@ -243,8 +243,8 @@ def test_a_profile_that_says_little_leaves_the_rest_to_the_base(tmp_path: Path) 
             "[base]\n",
             "1:2: [base] has no 'model'",
             "base",
-            'add model = …: a GGUF file or glob ("./models/tiny-*.gguf") or a safetensors folder in the project, '
-            "or a name on the server",
+            'add model = …: GGUF files or a safetensors folder in the project ("./models/tiny-*.gguf"), '
+            "or a model's name, with its registry's host or without",
             id="missing key",
         ),
         pytest.param(

@@ -130,6 +130,14 @@ def test_a_build_tells_each_variant() -> None:
     }
     assert variant["digests"] == {"plan": "sha256:1", "content": "sha256:2", "manifest": "sha256:3"}
     assert variant["seconds"] == {"resolve": 0.1, "create": 2.0, "smoke": 0.5, "promote": 0.2}
+    brought = report.build_dict(replace(a_build(), seconds={"bring": 60.0, "create": 2.0}))
+    assert brought["seconds"] == {
+        "resolve": None,
+        "create": 2.0,
+        "smoke": None,
+        "promote": None,
+        "bring": 60.0,
+    }
     (result,) = variant["smoke"]["results"]
     assert {
         key: result[key] for key in ("name", "verdict", "prompt", "reply", "seconds", "tokens_per_second")
@@ -222,6 +230,7 @@ class Thing:
     stands: bool = True
     differences: tuple[str, ...] = ("system differs",)
     container: Preview | None = None
+    fetches: int = 0
     path: str = "profiles/assistant.toml"
     purpose: str = "the profile"
 
@@ -236,6 +245,7 @@ def test_small_documents() -> None:
     assert head(dry) == ("modelforge.dry-run/1", 0, [])
     assert dry["variants"][0]["differences"] == ["system differs"]
     assert dry["variants"][0]["container"] is None
+    assert dry["variants"][0]["fetches"] == 0
     container = Preview(image="ollama/ollama", volume="v", gpus="all", request={"Cmd": ("serve",)}, note="n")
     dry = report.dry_run_document([replace(thing, container=container)])
     assert dry["variants"][0]["container"] == {

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -398,6 +398,9 @@ def test_more_system_memory_never_gives_a_worse_pick(memory: float, more: float,
     kind=st.sampled_from(WIDER),
     wider=st.sampled_from(WIDER),
 )
+@example(devices=(1615, 1652), context=1537, more=256, kind="q4_0", wider="q4_0")
+@example(devices=(2222, 2751), context=32_769, more=256, kind="q4_0", wider="q4_0")
+@example(devices=(1929, 2738), context=17_034, more=512, kind="f16", wider="f16")
 def test_more_context_or_a_wider_cache_never_gives_a_better_pick(
     devices: tuple[int, ...], context: int, more: int, kind: str, wider: str
 ) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from modelforge.spread import Load, Placed, Work, by_filling, by_memory, most
+from itertools import combinations_with_replacement
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from modelforge.spread import Load, Placed, Work, by_filling, by_memory, can_hold, most
 
 
 def load(*budgets: int, layers: int = 6, size: int = 10, first: int = 5, further: int = 9) -> Load:
@@ -58,3 +64,32 @@ def test_the_largest_number_that_fits_is_below_the_limit() -> None:
     assert most(9, lambda number: number <= 5) == 5
     assert most(9, lambda _number: True) == 8
     assert most(9, lambda _number: False) == 0
+
+
+def split_exists(one: Load) -> bool:
+    """By trying all: each device in turn has what it needs for the layers up to its end."""
+    count = len(one.weights)
+    for ends in combinations_with_replacement(range(count + 1), len(one.budgets) - 1):
+        whole = [*ends, count]
+        sizes = [end - start for start, end in zip([0, *whole[:-1]], whole, strict=True)]
+        needs = [10 * size + one.work.piped(device, whole) for device, size in enumerate(sizes)]
+        if all(need <= budget for need, budget in zip(needs, one.budgets, strict=True)):
+            return True
+    return False
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(
+    budgets=st.lists(st.integers(0, 70), min_size=2, max_size=4),
+    first=st.integers(2, 12),
+    further=st.integers(2, 12),
+)
+def test_there_is_room_if_there_is_any_split_and_then_filling_finds_one(
+    budgets: list[int], first: int, further: int
+) -> None:
+    one = load(*budgets, first=first, further=further)
+    assert can_hold(one) == split_exists(one)
+    if can_hold(one):
+        found = by_filling(one)
+        assert found
+        assert found.fits

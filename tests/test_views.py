@@ -323,6 +323,7 @@ class Change:
     stands: bool = True
     differences: tuple[str, ...] = ("system differs",)
     container: Preview | None = None
+    fetches: int = 0
 
 
 @pytest.mark.parametrize(
@@ -337,6 +338,12 @@ def test_a_dry_run_tells_pick_and_difference(change: Change, told: str) -> None:
     lines = changes.dry_run_lines(change)
     assert "coder:7b-instruct-q8_0" in lines[1]
     assert told in lines[-1]
+
+
+def test_a_dry_run_tells_what_would_come_from_a_registry() -> None:
+    lines = changes.dry_run_lines(Change(fetches=2 << 30, stands=False))
+    assert "  pull      the base from its registry, 2.0 GiB at most" in lines
+    assert not any(line.startswith("  pull") for line in changes.dry_run_lines(Change()))
 
 
 def test_a_dry_run_shows_the_container_and_what_is_asked_of_the_engine() -> None:

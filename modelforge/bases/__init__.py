@@ -1,7 +1,8 @@
 """Where weights come from: the candidates of a base.
 
 `local` finds GGUF files in the project, `folder` a model there as safetensors, `served` the models that a runtime
-already has. `quantized` is what a server makes of one of them.
+already has, `registries` what a registry has that speaks Ollama's protocol. `quantized` is what a server makes of one
+of them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,33 @@ class ServedModel:
     digest: str
 
 
-Source: TypeAlias = LocalFile | LocalFolder | ServedModel
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blob:
+    """A blob of a model in a registry: its media type, `sha256:<hex>`, bytes."""
+
+    media_type: str
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryModel:
+    """A model in a registry, by the manifest that its tag led to when it was planned.
+
+    `name` is what FROM says and what a server would pull (`qwen2.5-coder:7b-instruct-q6_K`,
+    `localhost:5000/team/coder:v1`). `digest` is `sha256:<hex>` of `manifest`, the very bytes that the registry
+    gave; a runtime that pulled it lists that digest. `blobs` are the layers and, last, the config. `insecure`: over
+    plain http.
+    """
+
+    name: str
+    digest: str
+    manifest: bytes
+    blobs: tuple[Blob, ...]
+    insecure: bool = False
+
+
+Source: TypeAlias = LocalFile | LocalFolder | ServedModel | RegistryModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

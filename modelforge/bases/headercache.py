@@ -27,14 +27,13 @@ def kept_header(path: Path, name: str, folder: Path) -> Header:
         identity = identity_of(path)
     except (OSError, RuntimeError):  # a loop of links
         return read_header(path, name)  # which has the words for it
-    found = _from_json(kept(folder, identity, "header"), identity.size)
+    found = from_json(kept(folder, identity, "header"), identity.size)
     if found is not None:
         return found
     began = time.time_ns()
     header = read_header(path, name)
-    texts = sum(len(value) for value in header.metadata.values() if isinstance(value, str | tuple))
-    if texts <= _LARGEST and identity.rested(began) and _same(path, identity):
-        keep(folder, identity, header=_to_json(header))
+    if is_small(header) and identity.rested(began) and _same(path, identity):
+        keep(folder, identity, header=to_json(header))
     return header
 
 
@@ -45,8 +44,14 @@ def _same(path: Path, identity: object) -> bool:
         return False
 
 
-def _to_json(header: Header) -> dict[str, Any]:
-    """Arrays that were skipped are objects, the others lists."""
+def is_small(header: Header) -> bool:
+    """Whether keeping it is worth it."""
+    texts = sum(len(value) for value in header.metadata.values() if isinstance(value, str | tuple))
+    return texts <= _LARGEST
+
+
+def to_json(header: Header) -> dict[str, Any]:
+    """What JSON can hold of a header: arrays that were skipped are objects, the others lists."""
     return {
         "format": FORMAT,
         "metadata": {
@@ -57,7 +62,8 @@ def _to_json(header: Header) -> dict[str, Any]:
     }
 
 
-def _from_json(data: Any, file_bytes: int) -> Header | None:  # noqa: ANN401 (whatever the file holds)
+def from_json(data: Any, file_bytes: int) -> Header | None:  # noqa: ANN401 (whatever the file holds)
+    """The header that `to_json` made this of; None if it is anything else. `file_bytes` is the whole file's size."""
     try:
         if data["format"] != FORMAT:
             return None

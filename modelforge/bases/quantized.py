@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from modelforge import requantize
 from modelforge.bases import LocalFile, LocalFolder
-from modelforge.bases.headers import quant_of
-from modelforge.errors import BaseProblem, Problem, UsageProblem, did_you_mean
+from modelforge.bases.headers import quant_of, why_no_model
+from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
 from modelforge.same import Same
 from modelforge.shape import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from modelforge.bases import Candidate, ServedModel
+    from modelforge.bases import Candidate, RegistryModel, ServedModel
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
     from modelforge.profile.schema import Base
@@ -86,6 +86,22 @@ def made_of(header: Header, base: Base) -> tuple[ModelShape, str | None]:
     return _made_once(Same(header), target), target
 
 
+def made_model(header: Header, base: Base, name: str) -> tuple[ModelShape, str | None]:
+    """The same of a model that is known by a name.
+
+    Raises:
+        BaseProblem: it is no model, or cannot be planned for.
+    """
+    reason = why_no_model(header)
+    if reason:
+        raise BaseProblem(f"{name} is {reason}")
+    try:
+        return made_of(header, base)
+    except ForgeError as error:
+        problems = [Problem(message=f"{name}: {p.message}", kind=p.kind, hint=p.hint) for p in error.problems]
+        raise BaseProblem(problems=problems) from None
+
+
 @lru_cache(maxsize=128)
 def _made_once(header: Same[Header], target: str) -> ModelShape:
     source = header.all[0]
@@ -98,7 +114,8 @@ def _made_once(header: Same[Header], target: str) -> ModelShape:
 def weights_digest(base: Candidate, hashes: Hashes, on_bytes: Callable[[int], None] | None = None) -> str:
     """`sha256:<hex>` that tells a candidate's weights from all others: the source's bytes, and what is made of them.
 
-    Of a file that is taken as it is, that is the file's digest; of a served model its manifest's.
+    Of a file that is taken as it is, that is the file's digest; of a model with a name its manifest's. One from a
+    registry keeps the digest that it was planned with, whatever it is on the server that it was brought to.
 
     Args:
         base: the candidate.
@@ -113,6 +130,8 @@ def weights_digest(base: Candidate, hashes: Hashes, on_bytes: Callable[[int], No
         digest = hashes.sha256(source.path, on_bytes)
     elif isinstance(source, LocalFolder):
         digest = _folder_digest(source, hashes, on_bytes)
+    elif base.digest is not None:
+        return base.digest
     else:
         digest = source.digest
     return made_digest(digest, base.quantize)
@@ -135,7 +154,7 @@ def known_digest(base: Candidate, hashes: Hashes) -> str | None:
     return weights_digest(base, hashes) if all(map(hashes.known, paths)) else None
 
 
-def taken_as_is(base: Candidate) -> LocalFile | ServedModel:
+def taken_as_is(base: Candidate) -> LocalFile | ServedModel | RegistryModel:
     """The source of a candidate of which nothing has to be made, for a runtime without a server.
 
     Raises:

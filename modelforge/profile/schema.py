@@ -201,7 +201,8 @@ class Base(Table):
     """`[base]`: where the weights come from."""
 
     model: Text
-    """a GGUF file or glob ("./models/tiny-*.gguf") or a safetensors folder in the project, or a name on the server"""
+    """GGUF files or a safetensors folder in the project ("./models/tiny-*.gguf"), or a model's name, with its
+    registry's host or without"""
     sizes: Some[Text] | None = None
     """ladder of sizes, best first"""
     variant: Text | None = None
@@ -209,13 +210,13 @@ class Base(Table):
     quants: Some[Text] | None = None
     """allow-list of quants; may go below the default floor"""
     tag: Text | None = None
-    """pins one tag, or one file name; the resolver then only checks the fit"""
+    """pins one tag, digest ("sha256:…") or file name; the resolver then only checks the fit"""
     pattern: Annotated[str, AfterValidator(_pattern)] | None = None
     """how tags are spelled; default "{size}-{variant}-{quant}\""""
     quantize: Text | None = None
     """made by Ollama itself from an F16 or BF16 base: Q8_0, Q4_K_M, Q4_K_S, BF16 or F16"""
     insecure: bool = False
-    """plain http for a registry that is not on loopback"""
+    """plain http for a registry that is not on this machine's loopback, which always has it"""
 
 
 class Parameters(Table):

@@ -15,6 +15,8 @@ from modelforge.parameters import ParameterValue as ParameterValue  # noqa: TC00
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from modelforge.bases import RegistryModel, ServedModel
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.gguf import Header
     from modelforge.render import Rendered
@@ -152,6 +154,14 @@ class Runtime(Protocol):
 
     def expected(self, rendered: Rendered) -> Standing | None:
         """What a model created from `rendered` would have, `manifest` empty; None: its weights are not here yet."""
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:
+        """Has the runtime take a model from its registry, unless it has that very one, and gives what it is there.
+
+        Raises:
+            BuildFailed: it could not be brought.
+            DownloadCut: the registry cannot be reached.
+        """
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
         """Makes the model under `name`, its weights first if need be, reads it back and compares.

@@ -119,6 +119,34 @@ class Blobs:
                 self._put(path, added.digest)
                 return added
 
+    def adopt(self, file: Path, digest: str) -> None:
+        """Gives a file of our own, which is known to have this digest, its place as a blob.
+
+        As a second name where the file system can: who is killed before a model needs the blob loses nothing.
+        Else it is moved, and from another disk copied.
+
+        Raises:
+            BuildFailed: the store cannot be written, or its disk is full.
+        """
+        with refusals(self.folder, needed=file.stat().st_size), self._temporary() as path:
+            file.chmod(FILE_MODE)
+            os.utime(file)
+            try:
+                _link_or_move(file, path)
+            except OSError:
+                self.add_file(file, digest=digest, link=False, told=lambda _done, _whole: None)
+            else:
+                self._put(path, digest)
+
+    def touch(self, digest: str) -> None:
+        """Makes a blob's time of change now, so that no starting server takes it for forgotten.
+
+        Raises:
+            BuildFailed: it is not there, or not ours to touch.
+        """
+        with refusals(self.folder):
+            os.utime(self.path(digest))
+
     def sweep(self) -> None:
         """Removes what writers on this machine left that were killed. Others' work is left alone."""
         sweep(self.folder, _PREFIX)
@@ -280,6 +308,13 @@ def _owner(path: Path) -> str:
 def _check_unchanged(source: Path, size: int, added: Added, digest: str | None) -> None:
     if added.size != size or (digest is not None and added.digest != digest):
         raise BuildFailed(f"{source} changed while it was read", hint="run the same command again")
+
+
+def _link_or_move(file: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(file)
+    except OSError:
+        file.replace(path)
 
 
 def _share_blocks(origin: BinaryIO, target: BinaryIO) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, names
-from modelforge.bases import LocalFile
+from modelforge.bases import LocalFile, RegistryModel
 from modelforge.bases.quantized import taken_as_is
 from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
-from modelforge.runtimes import BrokenModel, RuntimeInfo, Turn, recipe
+from modelforge.runtimes import BrokenModel, RuntimeInfo, Turn, recipe, store_bring
 from modelforge.runtimes.blobs import refusals
 from modelforge.runtimes.llama import Llama, Loading
 from modelforge.runtimes.standing import differences
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from modelforge.bases import ServedModel
     from modelforge.chat_templates import Choice
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
@@ -132,12 +133,19 @@ class EmbeddedRuntime:
 
     def expected(self, rendered: Rendered) -> Standing | None:
         """What a model created from `rendered` would have; None while its weights are not in the store."""
+        source = taken_as_is(rendered.base)
+        if isinstance(source, RegistryModel) and not store_bring.has(self.store, source):
+            return None
         made, _ = self._recipe(rendered)
         if any(
             self.store.blobs.size(part.layer.digest) != part.layer.size for part in made.parts if part.path
         ):
             return None
         return recipe.without_manifest(recipe.standing(made, self.store))
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:
+        """Downloads a model into the store, unless it is there."""
+        return store_bring.bring(self.store, model, fetch, emit, lock=self._lock)
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
         """Writes blobs, then the manifest; reads it back and compares."""
@@ -272,8 +280,7 @@ class EmbeddedRuntime:
                 hint="pull or build it again",
             )
         else:
-            with refusals(self.store.root):
-                os.utime(blobs.path(layer.digest))
+            blobs.touch(layer.digest)
 
     def _import(self, part: Part, path: Path, emit: Emit) -> None:
         def told(done: int, whole: int) -> None:

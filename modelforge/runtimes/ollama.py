@@ -11,20 +11,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
-from modelforge.bases import LocalFile, ServedModel
+from modelforge.bases import LocalFile, RegistryModel, ServedModel
 from modelforge.bases.quantized import weights_digest
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress
 from modelforge.http import CutOff, HttpClient
 from modelforge.runtimes import BrokenModel, Placement, RuntimeInfo, ollama_cli
 from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused, patiently
+from modelforge.runtimes.ollama_bring import Bringing
 from modelforge.runtimes.ollama_chat import chat_body, read_reply
 from modelforge.runtimes.ollama_errors import hint_for, reading, writing
-from modelforge.runtimes.ollama_import import Job, make_import
+from modelforge.runtimes.ollama_make import Job, make_weights
 from modelforge.runtimes.ollama_probe import version_key, version_of
+from modelforge.runtimes.ollama_remove import remove
 from modelforge.runtimes.ollama_request import check_sendable, request_body
 from modelforge.runtimes.ollama_show import header_of, needs_verbose, standing_of
-from modelforge.runtimes.ollama_stub import create_stub
 from modelforge.runtimes.ollama_weights import (
     ADAPTER_FILE,
     Room,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelforge.bases import Candidate
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
@@ -161,10 +163,24 @@ class OllamaRuntime:
             UsageProblem: it has something that cannot be asked of Ollama.
         """
         check_sendable(rendered.request)
-        base = self._readable(self._base_name(rendered.base))
+        source = rendered.base.source
+        if isinstance(source, RegistryModel) and rendered.base.quantize is None:
+            found = self._bringing().found(source)
+            base = found[1] if found else None
+        else:
+            base = self._readable(self._base_name(rendered.base))
         if base is None:
             return None
         return merged(base, rendered.request, [self._digest(path) for path in rendered.request.adapters])
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:
+        """Has the server pull a model, or downloads it here and sends it where the server cannot.
+
+        Raises:
+            BuildFailed: it could not be brought.
+            DownloadCut: the registry cannot be reached.
+        """
+        return self._bringing().bring(model, fetch, emit)
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
         """Makes the model under `name`, its weights first if need be, reads it back and compares.
@@ -244,13 +260,7 @@ class OllamaRuntime:
     def delete(self, name: str) -> None:
         """Removes a name, broken ones too; no error if it is not there."""
         with self._writing(f"delete {name}"):
-            try:
-                self._delete(name)
-            except Refused as refused:
-                if not refused.unreadable:
-                    raise
-                self._mend(name)
-                self._delete(name)
+            remove(self._api, name)
 
     def list(self) -> tuple[Entry, ...]:
         """All models that can be read, our own included."""
@@ -330,6 +340,16 @@ class OllamaRuntime:
             return base.source.name
         return import_name(weights_digest(base, self._hashes))
 
+    def _bringing(self) -> Bringing:
+        return Bringing(
+            api=self._api,
+            endpoint=self._info.endpoint,
+            version=version_key(self._info.version),
+            look=lambda name: self._look(name, fresh=True),
+            lock=self._lock,
+            room=self._room,
+        )
+
     def _readable(self, name: str, *, fresh: bool = False) -> Standing | None:
         try:
             return self._look(name, fresh=fresh)
@@ -372,6 +392,8 @@ class OllamaRuntime:
 
         name = import_name(weights_digest(base, self._hashes, progress))
         standing = self._readable(name, fresh=True)
+        if isinstance(base.source, RegistryModel) and (standing is None or base.quantize is None):
+            raise BuildFailed(f"the base {base.source.name} was not brought to {self._info.endpoint}")
         if standing is None:
             version, room = version_key(self._info.version), self._room()
             if isinstance(base.source, LocalFile) and base.quantize is None:
@@ -379,7 +401,7 @@ class OllamaRuntime:
                 send_weights(self._api, upload, version=version, room=room, emit=emit)
             else:
                 job = Job(base=base, name=name, served=served, version=version, room=room)
-                make_import(self._api, job, hashes=self._hashes, emit=emit)
+                make_weights(self._api, job, hashes=self._hashes, emit=emit)
             standing = self._look(name, fresh=True)
         if standing is None:
             raise BuildFailed(f"{base.ref} was imported, but {name} is not there")
@@ -413,21 +435,6 @@ class OllamaRuntime:
                 hint="is another program writing to that server? if not, this is a bug: report it",
             )
         return found
-
-    def _delete(self, name: str) -> None:
-        try:
-            self._api.delete(name)
-        except Refused as refused:
-            if refused.status != NOT_FOUND:
-                raise
-
-    def _mend(self, name: str) -> None:
-        """Makes a broken name readable, so that the server can delete it: a sound manifest over it."""
-        sound = next(iter(self._api.tags()), None)
-        if sound is not None:
-            self._api.copy(sound.name, name)
-        else:
-            create_stub(self._api, name)
 
     def _reading(self) -> AbstractContextManager[None]:
         return reading(self._info.endpoint)

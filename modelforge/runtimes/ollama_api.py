@@ -125,19 +125,14 @@ class OllamaApi:
             on_line: hears each line of the answer.
             patience: seconds of silence beyond the usual ones, where the server has much to do without a word.
         """
-        patiently(lambda: self._create(body, on_line, patience))
+        patiently(lambda: self._finished("/api/create", body, on_line, patience))
 
-    def _create(
-        self, body: Mapping[str, Any], on_line: Callable[[Mapping[str, Any]], None] | None, patience: float
-    ) -> None:
-        last = ""
-        with self._lines("/api/create", {**body, "stream": True}, patience) as lines:
-            for line in lines:
-                if on_line:
-                    on_line(line)
-                last = str(line.get("status") or "")
-        if last != "success":
-            raise Refused(OK, f"the server stopped after {last!r}" if last else "the server said nothing")
+    def pull(self, name: str, *, insecure: bool, on_line: Callable[[Mapping[str, Any]], None]) -> None:
+        """Has the server pull a model; `on_line` hears what it says on the way. `insecure`: over plain http.
+
+        Returns only after the server has said `success` as its last word.
+        """
+        patiently(lambda: self._finished("/api/pull", {"model": name, "insecure": insecure}, on_line))
 
     def copy(self, source: str, destination: str) -> None:
         """Copies a model's manifest."""
@@ -159,6 +154,22 @@ class OllamaApi:
     def close(self) -> None:
         """Lets go of the connections."""
         self._http.close()
+
+    def _finished(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        on_line: Callable[[Mapping[str, Any]], None] | None,
+        patience: float = 0.0,
+    ) -> None:
+        last = ""
+        with self._lines(path, {**body, "stream": True}, patience) as lines:
+            for line in lines:
+                last = str(line.get("status") or "")
+                if on_line:
+                    on_line(line)
+        if last != "success":
+            raise Refused(OK, f"the server stopped after {last!r}" if last else "the server said nothing")
 
     def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         answer = self._plain(method, path, body)

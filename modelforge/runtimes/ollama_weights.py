@@ -74,7 +74,7 @@ def send_weights(
     if read_header(upload.path).metadata.get("general.type") == "adapter":
         raise _problem(upload.path, "is an adapter, not a model", "put it under adapters, over its base")
     there = api.has_blob(upload.digest)
-    check_room(upload.path.name, _needed(upload.path, there=there, version=version), room)
+    check_room(upload.path.name, copies(version, there=there) * upload.path.stat().st_size, room)
     if not there:
         send_blob(api, upload, emit)
     text = f"{upload.path.name}: the server reads it"
@@ -96,12 +96,12 @@ def send_adapter(api: OllamaApi, upload: Upload, emit: Emit) -> None:
         send_blob(api, upload, emit)
 
 
-def send_blob(api: OllamaApi, upload: Upload, emit: Emit) -> None:
-    """Sends a file. A connection that breaks because the server has it by now is no error."""
+def send_blob(api: OllamaApi, upload: Upload, emit: Emit, *, text: str = "") -> None:
+    """Sends a file, called `text`. A connection that breaks because the server has it by now is no error."""
     total = upload.path.stat().st_size
 
     def progress(done: int) -> None:
-        emit(Progress(stage="import", text=upload.path.name, done=done, total=total))
+        emit(Progress(stage="import", text=text or upload.path.name, done=done, total=total))
 
     try:
         api.upload(upload.digest, upload.path, progress)
@@ -125,17 +125,16 @@ def local_room(show: Mapping[str, Any]) -> Room | None:
     return Room(where=str(folder), free=shutil.disk_usage(folder).free)
 
 
-def _needed(path: Path, *, there: bool, version: tuple[int, ...]) -> int:
-    """From 0.30 on a server rewrites the file: it, a copy on the way, and the result, all at once."""
-    copies = (3 if version >= REWRITING else 1) - there
-    return copies * path.stat().st_size
+def copies(version: tuple[int, ...], *, there: bool) -> int:
+    """How many times a file's size an import takes: from 0.30 on it, a copy on the way, and the result, all at once."""
+    return (3 if version >= REWRITING else 1) - there
 
 
 def check_room(what: str, needed: int, room: Room | None) -> None:
-    """Looks whether so many bytes are free, where that is known; `what` names what is imported.
+    """Sees to it that a server can take so many bytes of `what`, where it is known how many are free there.
 
     Raises:
-        BuildFailed: they are not.
+        BuildFailed: it cannot.
     """
     if room is not None and room.free < needed:
         raise BuildFailed(

@@ -87,7 +87,7 @@ class Store:
         """
         try:
             path = self._existing(name)
-            return _parsed(path.read_bytes()) if path is not None else None
+            return parse_manifest(path.read_bytes()) if path is not None else None
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -104,6 +104,14 @@ class Store:
             BuildFailed: the store cannot be written.
         """
         self._place(name, manifest_bytes(config, layers))
+
+    def write_as_it_is(self, name: str, manifest: bytes) -> None:
+        """Gives a name to a manifest that somebody else wrote, byte for byte; what only stood there goes.
+
+        Raises:
+            BuildFailed: the store cannot be written.
+        """
+        self._place(name, manifest)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives what stands under `source` another name, byte for byte; what stood there goes.
@@ -232,7 +240,7 @@ class Store:
     def _entry(self, path: Path) -> Entry | None:
         try:
             name = names.parse("{}/{}/{}:{}".format(*_parts(path)))
-            manifest = _parsed(path.read_bytes())
+            manifest = parse_manifest(path.read_bytes())
             modified = path.stat().st_mtime
         except (UsageProblem, ValueError, FileNotFoundError):
             return None
@@ -246,7 +254,7 @@ class Store:
         needed: set[str] = set()
         for path in self._files():
             try:
-                needed |= _parsed(path.read_bytes()).digests
+                needed |= parse_manifest(path.read_bytes()).digests
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):
@@ -316,13 +324,17 @@ def _parts(path: Path) -> tuple[str, str, str, str]:
 def _digests(path: Path) -> frozenset[str]:
     """What the manifest at `path` needs; nothing where there is none, or none that can be read."""
     try:
-        return _parsed(path.read_bytes()).digests
+        return parse_manifest(path.read_bytes()).digests
     except (OSError, ValueError):
         return frozenset()
 
 
-def _parsed(data: bytes) -> Manifest:
-    """Raises ValueError for anything that is no manifest."""
+def parse_manifest(data: bytes) -> Manifest:
+    """A manifest from its bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not data:
         raise ValueError("its manifest is empty: whoever wrote it was interrupted")
     whole = json.loads(data)

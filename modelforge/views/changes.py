@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from modelforge.display import visible
+from modelforge.units import size_text
 from modelforge.views.builds import result_of
 from modelforge.views.plans import pick_lines, target_line
 
@@ -22,6 +23,8 @@ def dry_run_lines(change: Changed) -> list[str]:
     lines = [target_line(change.plan), f"  pick      {first}", *(f"            {line}" for line in rest)]
     if change.container is not None:
         lines += _container_lines(change.container)
+    if change.fetches:
+        lines.append(f"  pull      the base from its registry, {size_text(change.fetches)} at most")
     if not change.stands:
         return [*lines, f"  create    {name} does not stand yet"]
     if not change.differences:

@@ -9,6 +9,8 @@ from modelforge.errors import BuildFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelforge.bases import RegistryModel, ServedModel
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.gguf import Header
     from modelforge.render import Rendered
@@ -49,6 +51,10 @@ class AbsentVolume:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:  # noqa: ARG002
+        """Refused."""
+        self._refuse()
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:  # noqa: ARG002
         """Refused."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from modelforge.download import DownloadCut, DownloadFailed
 from modelforge.errors import BuildFailed, ForgeError, SmokeFailed, Unreachable
 from modelforge.events import Step
 from modelforge.runtimes import BrokenModel
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
+    from modelforge.bases import RegistryModel, ServedModel
+    from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.gguf import Header
     from modelforge.render import Rendered
@@ -64,6 +67,11 @@ class DockerRuntime:
         """What a model created from `rendered` would have; None if its weights are not in the volume."""
         with self._watched():
             return self._server.expected(rendered)
+
+    def bring(self, model: RegistryModel, fetch: Fetch, emit: Emit) -> ServedModel:
+        """Has the server in the container pull a model, or downloads it here and sends it."""
+        with self._watched(works=True):
+            return self._server.bring(model, fetch, emit)
 
     def create(self, rendered: Rendered, name: str, emit: Emit) -> Standing:
         """Makes the model under `name`, its weights first if need be, reads it back and compares."""
@@ -119,7 +127,7 @@ class DockerRuntime:
         self._container.worked |= works
         try:
             yield
-        except BrokenModel:
+        except (BrokenModel, DownloadCut, DownloadFailed):  # the container has nothing to do with a download
             raise
         except (Unreachable, BuildFailed, SmokeFailed) as error:
             if error.summary:  # found before the server was asked for anything

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
-from modelforge.bases import Candidate, ServedModel
+from modelforge.bases import Candidate, LocalFile, LocalFolder, ServedModel
 from modelforge.bases.local import local_candidates
 from modelforge.bases.quantized import weights_digest
 from modelforge.errors import BuildFailed
@@ -22,7 +22,7 @@ from modelforge.http import HttpClient
 from modelforge.profile.schema import Base
 from modelforge.project_settings import Timeouts
 from modelforge.requantize import requantized
-from modelforge.runtimes import RuntimeInfo, ollama_import
+from modelforge.runtimes import RuntimeInfo, ollama_make
 from modelforge.runtimes.ollama import OllamaRuntime
 from modelforge.runtimes.ollama_api import OllamaApi
 from modelforge.runtimes.ollama_cli import local_command
@@ -260,7 +260,7 @@ def test_the_disk_has_to_hold_source_and_result(
     tmp_path: Path,
 ) -> None:
     base = of_folder(tmp_path, quantize) if folder else of_file(tmp_path, quantize)
-    assert not isinstance(base.source, ServedModel)
+    assert isinstance(base.source, LocalFile | LocalFolder)
     result, converted = base.shape.weights.file, 2 * base.shape.parameters
     beside = 2 * result
     if folder:
@@ -287,6 +287,6 @@ def test_a_server_may_be_silent_for_longer_with_a_large_model(
         asked(self, body, **more)
 
     monkeypatch.setattr(OllamaApi, "create", create)
-    monkeypatch.setattr(ollama_import, "_SLOWEST", 1000)
+    monkeypatch.setattr(ollama_make, "_SLOWEST", 1000)
     start(Fake(made())).create(some_rendered(of_file(tmp_path)), "made", Heard())
     assert waits == [TINY.stat().st_size / 1000, 0.0]
