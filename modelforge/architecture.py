@@ -87,6 +87,10 @@ ENCODERS = _names(
     "bert nomic-bert nomic-bert-moe jina-bert-v2 jina-bert-v3 modern-bert neo-bert eurobert gemma-embedding "
     "t5encoder"
 )
+ENCODERS_WITH_OUTPUT = frozenset({"gemma-embedding"})
+"""Encoders that have a copy of the input embedding as output matrix, though they never use it."""
+WINDOWED_ENCODERS = frozenset({"gemma-embedding", "modern-bert"})
+"""Encoders with sliding windows, which have a mask for these too."""
 INTERVAL = frozenset({"qwen3next", "qwen35", "qwen35moe", "qwen4exp", "minimax-01"})
 NO_HEADS_IS_RECURRENT = _names("jamba granitehybrid lfm2 lfm2moe plamo2 kimi-linear bailingmoe3")
 MAMBA = frozenset({"mamba", "mamba2"})
@@ -107,16 +111,23 @@ STREAMS = {"gemma3n": 10}
 """Embeddings for each token that are alive all through the graph, by llama.cpp's planner (alternating updates)."""
 NARROW_ON_CPU = frozenset({"exaone4"})
 """In b10488 these have no further row of embeddings on a CPU, where no part is much wider than the embedding."""
-TWICE = frozenset({"gemma3n"})
+MIXED_FROM_THE_START = frozenset({"gemma4"})
+"""These hold in b10488 as many rows of embeddings as others do in builds that mix tokens and embeddings."""
+RESULTS_BESIDE = frozenset({"qwen2moe", "ernie4_5-moe"})
+"""Mixtures of experts with shared ones whose experts' results have in b10488 no place among attention's parts."""
+TWICE = frozenset({"gemma3n", "gemma4"})
 """Without an output matrix these have a copy of the input embedding in system memory too."""
+GATED_DELTA = frozenset({"qwen35", "qwen35moe"})
+"""Linear attention by llama.cpp's gated delta net, and full attention with a gate for each query."""
 KNOWN = PLAIN | WINDOWS.keys() | WINDOW_ARRAYS | HYBRIDS | INDEXED
 EXACT_COMPUTE = _names(
-    "bert cohere2 command-r deepseek2 exaone4 gemma2 gemma3 gemma3n glm4 glm4moe gpt-oss gptoss granite granitehybrid "
-    "jamba lfm2 llama llama4 mamba2 nemotron nemotron_h olmo2 olmoe phi3 qwen2 qwen3 qwen3moe qwen3next smollm3 "
-    "stablelm starcoder2"
+    "bert cohere2 command-r deepseek2 ernie4_5-moe exaone4 gemma gemma-embedding gemma2 gemma3 gemma3n gemma4 glm4 "
+    "glm4moe gpt-oss gptoss granite granitehybrid granitemoe hunyuan-dense jamba lfm2 lfm2moe llama llama4 mamba "
+    "mamba2 mistral3 nemotron nemotron_h olmo2 olmoe phi3 phimoe qwen2 qwen25vl qwen2moe qwen2vl qwen3 qwen35 "
+    "qwen35moe qwen3moe qwen3next seed_oss smollm3 stablelm starcoder2"
 )
-"""Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` is Ollama's own
-word for gpt-oss."""
+"""Architectures whose compute buffer was found exact by llama.cpp's planner (tests/oracle); `gptoss` and
+`qwen25vl` are Ollama's own words for gpt-oss and qwen2vl."""
 NEARLY_EXACT = frozenset({"falcon-h1"})
 """Of the others, those of which it is known how far the form may be too low on an accelerator."""
 

@@ -11,7 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelforge.architecture import NARROW_ON_CPU, NEARLY_EXACT
+from modelforge.architecture import (
+    GATED_DELTA,
+    INTERVAL,
+    MIXED_FROM_THE_START,
+    NARROW_ON_CPU,
+    NEARLY_EXACT,
+    WINDOWED_ENCODERS,
+)
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
@@ -86,10 +93,12 @@ class Buffers:
         """Bytes of the KV cache and the recurrent state of `(layer, how often)`, on accelerators or not."""
         total = 0
         for layer, times in layers:
-            if layer.draft and self.mixed:
+            if layer.draft and (self.mixed or self.shape.architecture in INTERVAL):
                 continue
             cells = self.cells_of(layer) * self.streams
-            both = self._cache(cells, layer.key, devices) + self._cache(cells, layer.value, devices)
+            # transposed values, as without flash attention, have the rows of the widest layer's
+            value = layer.value if self.flash or not layer.value else self.shape.value_widest
+            both = self._cache(cells, layer.key, devices) + self._cache(cells, value, devices)
             total += times * (both + layer.state * self.streams)
         return total
 
@@ -117,12 +126,15 @@ class Buffers:
         rows = (self.rows + shape.streams + (self._rows_on_cpu() if on_cpu else 0)) * shape.embedding
         body = tokens * (rows + shape.embedding * shape.parallel_blocks + shape.widest)
         if shape.recurrent_width:  # a scan writes the new state beside its result
-            body = max(body, tokens * (rows + shape.recurrent_width) + self.streams * shape.scan * 17 // 16)
+            body = max(body, tokens * (rows + shape.recurrent_width) + self.streams * shape.scan)
+        body += tokens * self._beside(on_cpu=on_cpu)
         peak = body
         if output and not shape.encoder:
             peak = max(peak, 4 * self.outputs * shape.vocabulary + tokens * rows)
         if shape.kv_widest or shape.encoder:
-            peak = max(peak, self._attention(rows, body, unpacks=self.cuda and self.quantized and not on_cpu))
+            unpacks = self.cuda and self.quantized and not on_cpu
+            rows += self._beside_attention(on_cpu=on_cpu, unpacks=unpacks)
+            peak = max(peak, self._attention(rows, body, unpacks=unpacks))
         total = peak + tokens * INPUTS + (ROTATION if self.quantized else 0)
         total += tokens * spread * shape.embedding + (PIPELINE_COPIES if spread else 1) * self.mask()
         if shape.architecture in NEARLY_EXACT and not (on_cpu or self.old_engine):
@@ -134,7 +146,9 @@ class Buffers:
     def mask(self) -> int:
         """Bytes of the attention mask: one for the whole context, one for the sliding window."""
         widths = {layer.window: self.cells_of(layer) for layer, _ in self.shape.groups if layer.key}
-        cells = self.batch if self.shape.encoder else sum(widths.values())
+        cells = sum(widths.values())
+        if self.shape.encoder:
+            cells = self.batch * (1 + (self.shape.architecture in WINDOWED_ENCODERS))
         return (2 if self.flash else 4) * self.batch * cells
 
     def scan(self) -> int:
@@ -157,15 +171,17 @@ class Buffers:
         feed-forward part work side by side, that lasts until the latter's `body` bytes are done.
         """
         shape, tokens = self.shape, 4 * self.batch
-        value, held = shape.heads * shape.latent_value, 2 * self.cells * self.streams
+        value = shape.heads * shape.latent_value
+        reads = [(self.cells_of(layer), layer.key + layer.value) for layer, _ in shape.groups if layer.key]
         latent = shape.query + value + shape.heads * shape.kv_widest + shape.embedding
         if not self.flash:
             scores = tokens * self._width() * shape.heads
             if value:
-                return scores + tokens * (rows + latent) + held * shape.latent_value
-            cached = 2 * shape.embedding if shape.encoder else shape.kv_widest
-            return scores + tokens * (rows + self._queries(3) + cached)
-        unpacked = held * shape.kv_widest if unpacks else 0
+                return scores + tokens * (rows + latent) + 2 * self.cells * self.streams * shape.latent_value
+            cached = 2 * shape.embedding if shape.encoder else max(reads)[1]
+            alike = len(shape.groups) == 1 and not shape.experts
+            return scores + tokens * (rows + self._queries(2 if alike else 3) + cached)
+        unpacked = 2 * self.streams * max((cells * one for cells, one in reads), default=0) if unpacks else 0
         if value:
             return tokens * (rows + latent + (value if unpacks else 0)) + unpacked
         if shape.parallel_blocks and unpacks:
@@ -181,9 +197,30 @@ class Buffers:
             return 0
         return 2 if shape.latent_value else 1
 
+    def _beside(self, *, on_cpu: bool) -> int:
+        """Elements for each token that lie beside a layer's widest part, for what comes along with the embedding.
+
+        The first layers' parts of an image, which later builds have as tokens and as embeddings, in places that
+        others seldom fill (at most as often as said here); and the layers' own embeddings, as they come and as the
+        layers read them.
+        """
+        shape = self.shape
+        deep = 4 + 2 * on_cpu if self.mixed else 1 + on_cpu
+        return deep * shape.deepstack * shape.embedding + 2 * shape.each_layer
+
+    def _beside_attention(self, *, on_cpu: bool, unpacks: bool) -> int:
+        """The same beside attention, where scores and unpacked values are too large for the copies' places."""
+        shape = self.shape
+        deep = 5 + on_cpu if self.mixed else 1 + on_cpu
+        results = 0 if self.mixed else shape.results
+        return deep * shape.deepstack * shape.embedding + (1 + unpacks) * shape.each_layer + results
+
     def _queries(self, copies: int) -> int:
         """Elements of queries for a token; wider than the embedding they leave gaps, as large as their copies."""
-        return self.shape.query * (copies if self.shape.query > self.shape.embedding else 1)
+        shape = self.shape
+        if shape.architecture in GATED_DELTA:  # queries and gates are cut out of one projection
+            return shape.query * ((4 if self.flash else 2) + (shape.query > shape.embedding))
+        return shape.query * (copies if shape.query > shape.embedding else 1)
 
     def _width(self) -> int:
         return self.batch if self.shape.encoder else self.cells
@@ -217,8 +254,9 @@ def buffers_of(shape: ModelShape, settings: RunSettings, hardware: Hardware) -> 
 
 def _rows(shape: ModelShape, settings: RunSettings) -> int:
     if shape.encoder:
-        return ROWS_OF_ENCODERS
-    return ROWS_OF_MIXED_BATCHES if settings.mixed_batches or shape.experts else ROWS
+        return ROWS_OF_ENCODERS + (settings.mixed_batches and shape.architecture in WINDOWED_ENCODERS)
+    mixed = settings.mixed_batches or shape.architecture in MIXED_FROM_THE_START
+    return ROWS_OF_MIXED_BATCHES if mixed or shape.experts else ROWS
 
 
 def cache_bytes(elements: int, kv_type: str) -> int:

@@ -1,8 +1,8 @@
 """Where the candidates of a profile's base are looked for: in the project, on the runtime, in a registry.
 
-A name without a host is what the runtime has; what it does not have is looked for in Ollama's library. A name with a
-host is looked for there, and on the runtime only where the network is down: so a plan for other hardware is the same
-whichever runtime is at hand.
+A name without a host is what the runtime has; what it does not have is looked for in Ollama's library. A ladder of
+sizes or quants, and a name with a host, are looked for in the registry, and on the runtime only where that has nothing
+or the network is down: so a plan for other hardware is the same whichever runtime is at hand.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.served import NothingServed, served_candidates
-from modelforge.bases.tags import is_pinned
+from modelforge.bases.tags import is_ladder
 from modelforge.errors import BaseProblem, Unreachable
 from modelforge.names import HOST
 from modelforge.registry import NotThere, reference_of
 
 if TYPE_CHECKING:
-    from modelforge.profile.schema import Base
     from modelforge.targets import Target, Work
 
 _HUGGING_FACE = frozenset({"hf.co", "huggingface.co"})
@@ -46,7 +45,7 @@ def find(work: Work, target: Target) -> Found:
     except Unreachable as error:
         if not _is_down(error):
             raise
-        return _without_registry(work, target, error)
+        return _without_registry(work, target, error, host=host)
 
 
 def _is_down(error: Unreachable) -> bool:
@@ -58,9 +57,10 @@ def _is_down(error: Unreachable) -> bool:
 
 def _named(work: Work, target: Target) -> Found:
     """A name without a host."""
+    if is_ladder(target.profile.base):
+        return _from_ladder(work, target)
     try:
-        found = _served(work, target)
-        return Found(candidates=found.candidates, notes=_about_sizes(target.profile.base, found))
+        return _served(work, target)
     except NothingServed as error:
         missing = error
     except Unreachable as error:
@@ -73,17 +73,20 @@ def _named(work: Work, target: Target) -> Found:
         raise _not_known(missing, error) from None
 
 
-def _about_sizes(base: Base, found: Found) -> tuple[str, ...]:
-    """Sizes that the runtime has not: it may have been given only what fitted it, which must not pass for all."""
-    if is_pinned(base):
-        return ()
-    there = {(one.size or "").casefold() for one in found.candidates}
-    missing = [size for size in base.sizes or () if size.casefold() not in there]
-    if not missing:
-        return ()
-    whole = f"{HOST}/{reference_of(base.model, None).repository}"
-    what = f"planned with what the runtime has: no {base.model} of size {', '.join(missing)}"
-    return (f'{what}; with model = "{whole}" its registry is asked instead',)
+def _from_ladder(work: Work, target: Target) -> Found:
+    """Several sizes or quants of a name: the runtime may have been given only what fitted it."""
+    try:
+        return _in_library(work, target)
+    except NotThere as error:
+        nowhere = error
+    except Unreachable as error:
+        if not _is_down(error):
+            raise
+        return _without_registry(work, target, error, host=HOST)
+    try:
+        return _served(work, target)
+    except NothingServed as error:
+        raise _nowhere(error, nowhere) from None
 
 
 def _served(work: Work, target: Target) -> Found:
@@ -110,14 +113,13 @@ def _without_runtime(work: Work, target: Target, error: Unreachable) -> Found:
     return Found(candidates=found.candidates, notes=(*found.notes, note))
 
 
-def _without_registry(work: Work, target: Target, error: Unreachable) -> Found:
+def _without_registry(work: Work, target: Target, error: Unreachable, *, host: str) -> Found:
     """The network is down; the runtime may have what was pulled before."""
     try:
         found = _served(work, target)
     except (NothingServed, Unreachable):
         message = f"'{target.profile.base.model}' cannot be looked for: {error.problems[0].message}"
         raise Unreachable(message, hint=error.problems[0].hint) from None
-    host = reference_of(target.profile.base.model, target.profile.base.tag).host
     note = f"the registry {host} cannot be reached ({error.problems[0].message}); planned with what the runtime has"
     return Found(candidates=found.candidates, notes=(note,))
 

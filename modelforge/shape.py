@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 
 from modelforge.architecture import (
     ENCODERS,
+    ENCODERS_WITH_OUTPUT,
     EXACT_COMPUTE,
+    GATED_DELTA,
     PARALLEL_BLOCKS,
+    RESULTS_BESIDE,
     STREAMS,
     TWICE,
     Findings,
@@ -97,14 +100,20 @@ class Weights:
 class ModelShape:
     """The facts that a plan needs of one GGUF file; see `shape_of`. Lengths in elements or tokens, sizes in bytes.
 
-    `streams` is how many embeddings a token are alive beside the usual ones. `layers` is what each layer
-    keeps; `groups` the same by kind: (layer, how many). `state` is the sum of their recurrent state for one
-    sequence, `scan` that of the layer with most. `widest` is the most elements for a token that a layer's
-    feed-forward part holds at once, `recurrent_width` the same of a recurrent part. `kv_widest` is the widest
-    layer's key + value, as attention reads it, `query` that of all heads' queries. `latent_value` is the
-    length of the value that latent attention (MLA) reads out of its key row; 0 elsewhere. `active_bytes` is
-    what is read from memory for each token made, experts counted by use; `read_cost` the same, with types
-    whose kernels wait for arithmetic counted longer. `bits` is bits per weight.
+    `streams` is how many embeddings a token are alive beside the usual ones, `deepstack` how many more an image
+    brings for the first layers. `each_layer` is the elements for a token of embeddings that layers have of their
+    own, `results` those of experts' results where they lie beside attention.
+
+    `layers` is what each layer keeps; `groups` the same by kind: (layer, how many). `state` is the sum of their
+    recurrent state for one sequence, `scan` what the graph holds of it where a layer has most.
+
+    `widest` is the most elements for a token that a layer's feed-forward part holds at once, `recurrent_width` the
+    same of a recurrent part. `kv_widest` is the widest layer's key + value, as attention reads it, `value_widest`
+    the widest value, `query` that of all heads' queries. `latent_value` is the length of the value that latent
+    attention (MLA) reads out of its key row; 0 elsewhere.
+
+    `active_bytes` is what is read from memory for each token made, experts counted by use; `read_cost` the same,
+    with types whose kernels wait for arithmetic counted longer. `bits` is bits per weight.
     """
 
     architecture: str
@@ -114,6 +123,9 @@ class ModelShape:
     heads: int
     parallel_blocks: bool
     streams: int
+    deepstack: int
+    each_layer: int
+    results: int
     encoder: bool
     layers: tuple[Layer, ...]
     groups: tuple[tuple[Layer, int], ...]
@@ -122,6 +134,7 @@ class ModelShape:
     widest: int
     recurrent_width: int
     kv_widest: int
+    value_widest: int
     query: int
     latent_value: int
     weights: Weights
@@ -147,7 +160,7 @@ def shape_of(header: Header) -> ModelShape:
     if not count:
         raise BaseProblem(f"'{keys.architecture}.block_count' in the model's header is 0")
     layers = layers_of(keys, count, findings)
-    compute_exact = not findings.reasons and keys.architecture in EXACT_COMPUTE
+    compute_exact = not findings.reasons and keys.architecture in EXACT_COMPUTE and not _each_layer(keys)
     weights = _weights(header, keys, count, findings)
     _doubts(keys, weights, findings)
     own = [tensor for tensor in header.tensors if not tensor.name.startswith(PROJECTOR)]
@@ -161,14 +174,18 @@ def shape_of(header: Header) -> ModelShape:
         heads=keys.integer("attention.head_count", 0),
         parallel_blocks=_parallel(keys),
         streams=STREAMS.get(keys.architecture, 0),
+        deepstack=keys.integer("n_deepstack_layers", 0),
+        each_layer=_each_layer(keys),
+        results=_results(keys),
         encoder=keys.architecture in ENCODERS,
         layers=layers,
         groups=tuple(Counter(layer for layer in layers if layer != Layer()).items()),
         state=sum(layer.state for layer in layers),
-        scan=max(layer.state for layer in layers),
+        scan=_scan(keys, max(layer.state for layer in layers)),
         widest=_widest(keys),
         recurrent_width=_recurrent_width(keys),
         kv_widest=max(layer.key + layer.value for layer in layers),
+        value_widest=max(layer.value for layer in layers),
         query=_query(keys),
         latent_value=_latent_value(keys),
         weights=weights,
@@ -185,7 +202,11 @@ def shape_of(header: Header) -> ModelShape:
 
 
 def _doubts(keys: Keys, weights: Weights, findings: Findings) -> None:
-    if keys.architecture not in EXACT_COMPUTE:
+    if _each_layer(keys):
+        findings.add(
+            "the compute buffer of models whose layers have embeddings of their own is over-estimated"
+        )
+    elif keys.architecture not in EXACT_COMPUTE:
         findings.add(f"the compute buffer of '{keys.architecture}' models is over-estimated")
     if weights.projector:
         findings.add("the memory for reading images is estimated")
@@ -224,8 +245,9 @@ def _weights(header: Header, keys: Keys, count: int, findings: Findings) -> Weig
         if place != "projector":
             sums["file"] += _padded(tensor.bytes, HOST_ALIGNMENT)
     tied = _tied(header, keys)
-    sums["output"] += tied
-    sums["file"] += tied if keys.architecture in TWICE else 0
+    if tied:
+        sums["output"] += _on_device(tied)
+        sums["file"] += _padded(tied.bytes, HOST_ALIGNMENT) if keys.architecture in TWICE else 0
     parts, copies = _parts(header, keys, trunk)
     return Weights(blocks=tuple(blocks), parts=parts, copies=copies, **sums)
 
@@ -260,12 +282,12 @@ def _place(name: str, count: int) -> int | str:
     return int(number) if head == "blk" and number.isdigit() and int(number) < count else "output"
 
 
-def _tied(header: Header, keys: Keys) -> int:
-    """Bytes of the copy of the input embedding that stands in for a missing output matrix."""
+def _tied(header: Header, keys: Keys) -> Tensor | None:
+    """The input embedding, if a copy of it stands in for a missing output matrix."""
     by_name = {tensor.name: tensor for tensor in header.tensors}
-    if "output.weight" in by_name or keys.architecture in ENCODERS or "token_embd.weight" not in by_name:
-        return 0
-    return _on_device(by_name["token_embd.weight"])
+    if "output.weight" in by_name or keys.architecture in ENCODERS - ENCODERS_WITH_OUTPUT:
+        return None
+    return by_name.get("token_embd.weight")
 
 
 def _vocabulary(header: Header, keys: Keys) -> int:
@@ -328,19 +350,42 @@ def _query(keys: Keys) -> int:
     projected = [
         tensors["attn_q.weight"][-1] for tensors in keys.blocks.values() if "attn_q.weight" in tensors
     ]
-    if projected:
+    if projected and keys.architecture not in GATED_DELTA:
         return max(projected)
     return heads * keys.integer("attention.key_length", keys.integer("embedding_length") // max(heads, 1))
+
+
+def _each_layer(keys: Keys) -> int:
+    """Elements for a token of all layers' own embeddings; gemma3n's are in what its graph is known to hold."""
+    if keys.architecture != "gemma4":
+        return 0
+    return keys.integer("block_count") * keys.integer("embedding_length_per_layer_input", 0)
+
+
+def _results(keys: Keys) -> int:
+    """Elements for a token of all used experts' results, less the two that have a place anyway."""
+    if keys.architecture not in RESULTS_BESIDE:
+        return 0
+    return max(keys.integer("expert_used_count", 0) - 2, 0) * keys.integer("embedding_length")
+
+
+def _scan(keys: Keys, state: int) -> int:
+    """Bytes that a scan holds for each sequence: its state and some of what it writes; of a delta net old and new."""
+    if keys.architecture in GATED_DELTA:
+        return state + 4 * keys.integer("ssm.state_size") * keys.integer("ssm.inner_size")
+    return state * 17 // 16
 
 
 def _recurrent_width(keys: Keys) -> int:
     """Most elements for a token in a Mamba part: its input, what is convolved (twice), and the scan's result.
 
     With groups (Mamba-2) the input has the gate, what is convolved and a step for each head; without, the gate
-    and what is convolved.
+    and what is convolved. A delta net has its gate, and what is convolved before and after.
     """
     inner = keys.integer("ssm.inner_size", 0)
     convolved = inner + 2 * keys.integer("ssm.group_count", 0) * keys.integer("ssm.state_size", 0)
+    if keys.architecture in GATED_DELTA:
+        return inner + 2 * convolved
     steps = keys.integer("ssm.time_step_rank", 0) if keys.has("ssm.group_count") else 0
     return inner + convolved + steps + 2 * convolved + inner if inner else 0
 

@@ -57,15 +57,38 @@ def test_a_name_is_what_the_runtime_has_and_no_registry_is_asked(here: Place) ->
     assert here.registry.asked == []
 
 
-def test_sizes_that_the_runtime_was_never_given_are_told(here: Place) -> None:
+LADDER = 'sizes = ["14b", "7b"]'
+
+
+def test_a_ladder_is_not_cut_to_what_the_runtime_was_given(here: Place) -> None:
+    serve(here, "qwen:7b-q4_K_M")
+    assert picked(plan(here, "qwen", keys=LADDER)) == ("qwen:7b-q8_0", RegistryModel)
+    assert picked(plan(here, "qwen:7b-q4_K_M", keys=LADDER)) == ("qwen:7b-q4_K_M", ServedModel)
+
+
+def test_a_ladder_that_no_registry_knows_is_the_runtimes(here: Place) -> None:
+    serve(here, "own:7b-q8_0")
+    found = plan(here, "own", keys=LADDER)
+    assert picked(found) == ("own:7b-q8_0", ServedModel)
+    with pytest.raises(BaseProblem, match=r"the runtime has no model .*, and the registry .* has no"):
+        plan(here, "nowhere", keys=LADDER)
+
+
+def test_a_ladder_without_a_network_is_what_the_runtime_has(here: Place) -> None:
+    here.registry.before = no_network
     serve(here, "qwen:7b-q8_0")
-    found = plan(here, "qwen", keys='sizes = ["14b", "7b"]')
+    found = plan(here, "qwen", keys=LADDER)
     assert picked(found) == ("qwen:7b-q8_0", ServedModel)
     (warning,) = found.warnings
-    assert warning.startswith("planned with what the runtime has: no qwen of size 14b; ")
-    assert 'model = "registry.ollama.ai/library/qwen"' in warning
-    pinned = plan(here, "qwen:7b-q8_0", keys='sizes = ["14b", "7b"]')
-    assert not any("planned with" in warning for warning in pinned.warnings)
+    assert warning.startswith("the registry registry.ollama.ai cannot be reached (nothing answers at")
+    assert warning.endswith("; planned with what the runtime has")
+
+
+def test_a_ladder_whose_registry_puts_us_off_is_not_cut(here: Place) -> None:
+    here.registry.before = lambda _: httpx2.Response(429, headers={"retry-after": "900"})
+    serve(here, "qwen:7b-q8_0")
+    with pytest.raises(Unreachable, match="its limit of requests is reached"):
+        plan(here, "qwen", keys=LADDER)
 
 
 def test_what_the_runtime_does_not_have_is_in_ollamas_library(here: Place) -> None:

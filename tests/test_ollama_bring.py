@@ -109,7 +109,11 @@ class Server:
 
     def _create(self, said: Any) -> httpx2.Response:
         before = self.shown.get(said.get("from", ""), {"files": []})
-        files = [*before["files"], *said.get("files", {}).values(), *said.get("adapters", {}).values()]
+        files = [
+            *before.get("files", ()),
+            *said.get("files", {}).values(),
+            *said.get("adapters", {}).values(),
+        ]
         inherited = before.get("stops", ["<auto>"])
         stops = said.get("parameters", {}).get("stop", inherited)
         template = said.get("template") or before.get("layer") or self.adds

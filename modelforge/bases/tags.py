@@ -25,6 +25,11 @@ def is_pinned(base: Base) -> bool:
     return bool(base.tag) or has_tag(base.model)
 
 
+def is_ladder(base: Base) -> bool:
+    """Whether a base names several sizes or quants to choose from."""
+    return not is_pinned(base) and len(base.sizes or ()) + len(base.quants or ()) > 1
+
+
 def is_open(base: Base) -> bool:
     """Whether a base says nothing about tags, so that all of them are meant."""
     return not (base.sizes or base.variant or base.quants)

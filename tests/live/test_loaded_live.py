@@ -17,7 +17,7 @@ from modelforge.shape import shape_of
 from modelforge.units import MIB
 from tests import shapes
 from tests.live.servers import NEW, Server
-from tests.oracle import models
+from tests.oracle.models import dense, mixtures, qwen
 from tests.oracle.planner import write_sparse
 from tests.plans import cpu, settings
 
@@ -53,11 +53,11 @@ def server(servers: Callable[[str], Server]) -> Server:
     [
         pytest.param(shapes.LLAMA_3B, "Q4_K_M", id="llama 3b"),
         pytest.param(shapes.QWEN25_3B, "Q8_0", id="qwen2 3b"),
-        pytest.param(models.QWEN3_8B, "Q4_K_M", id="qwen3 8b"),
-        pytest.param(models.STARCODER2_3B, "Q8_0", id="starcoder2 3b"),
-        pytest.param(models.NEMOTRON_MINI_4B, "Q4_K_M", id="nemotron 4b"),
+        pytest.param(qwen.QWEN3_8B, "Q4_K_M", id="qwen3 8b"),
+        pytest.param(dense.STARCODER2_3B, "Q8_0", id="starcoder2 3b"),
+        pytest.param(dense.NEMOTRON_MINI_4B, "Q4_K_M", id="nemotron 4b"),
         pytest.param(shapes.LFM2_1B, "Q8_0", id="lfm2 1b"),
-        pytest.param(models.OLMOE_7B, "Q4_K_M", id="olmoe 7b"),
+        pytest.param(mixtures.OLMOE_7B, "Q4_K_M", id="olmoe 7b"),
         pytest.param(shapes.MAMBA2_3B, "Q8_0", id="mamba2 3b"),
     ],
 )

@@ -19,7 +19,7 @@ from modelforge.shape import shape_of
 from modelforge.units import MIB
 from tests import ggufs, shapes
 from tests.live.servers import NEW, PARTS
-from tests.oracle import models
+from tests.oracle.models import dense, mixtures, qwen, recurrent
 from tests.plans import cpu, settings
 
 if TYPE_CHECKING:
@@ -57,17 +57,17 @@ def planner() -> Path:
         (shapes.DEEPSEEK2_LITE, "Q4_K_M"),
         (shapes.LFM2_1B, "Q8_0"),
         (shapes.MAMBA2_3B, "Q8_0"),
-        (models.QWEN3_8B, "Q4_K_M"),
-        (models.PHI4_14B, "Q4_K_M"),
-        (models.MIXTRAL_8X7B, "Q4_K_M"),
-        (models.OLMOE_7B, "Q4_K_M"),
-        (models.STARCODER2_3B, "Q8_0"),
-        (models.NEMOTRON_MINI_4B, "Q8_0"),
-        (models.GLM4_9B, "Q4_K_M"),
-        (models.EXAONE4_32B, "Q4_K_M"),
-        (models.GRANITE4_TINY, "Q4_K_M"),
-        (models.JAMBA_MINI, "Q4_K_M"),
-        (models.NEMOTRON_NANO_9B, "Q4_K_M"),
+        (qwen.QWEN3_8B, "Q4_K_M"),
+        (dense.PHI4_14B, "Q4_K_M"),
+        (mixtures.MIXTRAL_8X7B, "Q4_K_M"),
+        (mixtures.OLMOE_7B, "Q4_K_M"),
+        (dense.STARCODER2_3B, "Q8_0"),
+        (dense.NEMOTRON_MINI_4B, "Q8_0"),
+        (dense.GLM4_9B, "Q4_K_M"),
+        (dense.EXAONE4_32B, "Q4_K_M"),
+        (recurrent.GRANITE4_TINY, "Q4_K_M"),
+        (recurrent.JAMBA_MINI, "Q4_K_M"),
+        (recurrent.NEMOTRON_NANO_9B, "Q4_K_M"),
     ],
 )
 def test_the_planner_of_ollama_agrees(
