@@ -49,6 +49,11 @@ def made_quant(base: Base, header: Header) -> str:
     return target_of(base) or quant_of(header)
 
 
+def is_source(base: Base, header: Header) -> bool:
+    """Whether a server makes what the profile wants of a model; so it does of each where nothing is to be made."""
+    return target_of(base) is None or requantize.why_no_source(header) is None
+
+
 def only_sources(base: Base, headers: Sequence[tuple[str, Header]]) -> frozenset[str]:
     """The refs of which the wanted quant can be made; all of them where none is wanted.
 

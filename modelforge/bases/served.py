@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelforge.bases import Candidate, ServedModel
 from modelforge.bases.headers import quant_of, size_of, wanted_quants
-from modelforge.bases.quantized import made_digest, made_model, made_quant, only_sources
+from modelforge.bases.quantized import is_source, made_digest, made_model, made_quant, only_sources
 from modelforge.bases.tags import is_open, is_pinned, size_in, tag_pattern, wanted_name
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import is_reserved, parse
@@ -88,7 +88,9 @@ def served_candidates(
         chosen = [one for one in alike if one.tag == reference.tag] or alike
     else:
         chosen = [
-            one for one in _spelled(base, found) if quants is None or made_quant(base, one.header) in quants
+            one
+            for one in _spelled(base, found)
+            if is_source(base, one.header) and (quants is None or made_quant(base, one.header) in quants)
         ]
     if not chosen:
         raise _nothing(base, found, there)
@@ -132,7 +134,10 @@ def _nothing(base: Base, found: list[_Found], there: Sequence[str]) -> NothingSe
     listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     names_there = [one.entry.name for one in found]
     near = did_you_mean(wanted, names_there) if is_pinned(base) else None
-    message = f"the runtime has no '{wanted}' as base asks for; it has {listed}"
+    asked = (
+        "in F16 or BF16, as 'quantize' needs" if base.quantize and not is_pinned(base) else "as base asks for"
+    )
+    message = f"the runtime has no '{wanted}' {asked}; it has {listed}"
     return NothingServed(message, wanted=wanted, near=near)
 
 
