@@ -295,11 +295,16 @@ def _make(order: Order, bench: Bench, result: BuildResult) -> BuildResult:
 
 
 def _brought(order: Order, bench: Bench, seconds: dict[str, float]) -> Rendered:
-    """What is to be made, on a base that the runtime has or can be sent: one from elsewhere is brought first."""
+    """What is to be made, on a base that the runtime has or can be sent: one from elsewhere is brought first.
+
+    What a server has made of one stands without it.
+    """
     rendered, source = order.rendered, order.rendered.base.source
     if isinstance(source, HubFile):
         return _downloaded(order, bench, source, seconds)
     if not isinstance(source, RegistryModel) or order.fetch is None:
+        return rendered
+    if rendered.base.quantize and bench.runtime.expected(rendered) is not None:
         return rendered
     start = bench.now()
     served = bench.runtime.bring(source, order.fetch, bench.emit)

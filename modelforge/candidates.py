@@ -22,6 +22,8 @@ from modelforge.registry import NotThere, reference_of
 if TYPE_CHECKING:
     from modelforge.targets import Target, Work
 
+_OFFLINE = "plan it once with a network, which keeps what a plan needs; or use a GGUF file, or a model that Ollama has"
+
 
 def find(work: Work, target: Target) -> Found:
     """All candidates of a profile's base, and what has to be said of how they were found.
@@ -119,7 +121,7 @@ def _without_registry(work: Work, target: Target, error: Unreachable, *, host: s
         found = _served(work, target)
     except (NothingServed, Unreachable):
         message = f"'{target.profile.base.model}' cannot be looked for: {error.problems[0].message}"
-        raise Unreachable(message, hint=error.problems[0].hint) from None
+        raise Unreachable(message, hint=error.problems[0].hint or _OFFLINE) from None
     note = f"the registry {host} cannot be reached ({error.problems[0].message}); planned with what the runtime has"
     return Found(candidates=found.candidates, notes=(note,))
 

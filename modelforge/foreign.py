@@ -6,6 +6,9 @@ _ARCHIVE = "unpack it"
 _DOWNLOAD = "download it again"
 _OLD = "made for a llama.cpp of before August 2023: convert the original weights anew"
 _PYTORCH = "convert it to GGUF first (llama.cpp's convert_hf_to_gguf.py)"
+_SAFETENSORS = (
+    "name the folder it is in, if it is a model; convert an adapter (llama.cpp's convert_lora_to_gguf.py)"
+)
 
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch it: git lfs pull"),
@@ -37,7 +40,7 @@ def looks_like(head: bytes) -> tuple[str, str]:
         if head.startswith(beginning):
             return what, hint
     if _is_safetensors(head):
-        return "a safetensors file", _PYTORCH
+        return "a safetensors file", _SAFETENSORS
     return _text_or_bytes(head)
 
 

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modelforge.bases import LocalFile
+from modelforge.bases import LocalFile, LocalFolder
+from modelforge.bases.quantized import weights_digest
 from modelforge.errors import ForgeError
 from modelforge.events import Progress
 from modelforge.process import run
@@ -24,14 +25,12 @@ if TYPE_CHECKING:
 def content_of(site: Site, made: Rendered) -> str:
     """`sha256:<hex>` of all that the model gets, the same on every machine. Hashes weights once per file."""
     source = made.base.source
-    if isinstance(source, LocalFile):
-        weights = site.hashes.sha256(source.path, _progress(site, source))
-    else:
-        weights = source.digest
+    told = _progress(site, source) if isinstance(source, LocalFile | LocalFolder) else None
+    weights = weights_digest(made.base, site.hashes, told)
     return content_digest(made, weights, [site.hashes.sha256(path) for path in made.request.adapters])
 
 
-def _progress(site: Site, source: LocalFile) -> Callable[[int], None]:
+def _progress(site: Site, source: LocalFile | LocalFolder) -> Callable[[int], None]:
     def told(done: int) -> None:
         site.emit(Progress(stage="import", text=f"reading {source.path.name}", done=done, total=source.bytes))
 

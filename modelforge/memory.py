@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from modelforge.architecture import GATED_DELTA
 from modelforge.buffers import Buffers, buffers_of
 from modelforge.errors import UsageProblem
 from modelforge.experts import by_parts
@@ -33,6 +34,8 @@ _PIPELINE_STATES = 8
 """Rows of embeddings a token that recurrent layers add on each GPU of a pipeline, likewise."""
 _RECEIVED_ROWS = 4
 """Rows of embeddings a token that a device keeps on top which takes over a part of another's layer, likewise."""
+_GATED_OUTPUT_ROWS = 5
+"""Rows of embeddings a token that a gated delta net's output keeps behind a pipeline, in b10488 alone."""
 _IDLE_ROWS = 3
 """Rows of embeddings that a device keeps for each token with logits, if it has the output alone."""
 SINGLE_GPU_PERCENT = 80
@@ -354,4 +357,12 @@ def _work(job: _Job, transit: int) -> Work:
         alone=graphs(0),
         first=graphs(first, scans[0]),
         further=graphs(further, scans[1]),
+        output=logits
+        + beside[last]
+        + _output_rows(job.shape, buffers) * 4 * buffers.batch * job.shape.embedding,
     )
+
+
+def _output_rows(shape: ModelShape, buffers: Buffers) -> int:
+    """Rows of embeddings a token that a device keeps which ends a pipeline with the output alone: mostly none."""
+    return 0 if buffers.mixed or shape.architecture not in GATED_DELTA else _GATED_OUTPUT_ROWS

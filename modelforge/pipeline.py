@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelforge.bases import HubFile, RegistryModel
+from modelforge.bases.quantized import taken_as_is
 from modelforge.build import Bench, BuildResult, Order, build, seen
 from modelforge.candidates import find
 from modelforge.download import Fetch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from modelforge.bases import Candidate
     from modelforge.bases.registries import Found
     from modelforge.hardware import Hardware
+    from modelforge.runtimes import Runtime
     from modelforge.runtimes.docker.spec import Preview
     from modelforge.targets import Target, Work
 
@@ -108,6 +110,7 @@ def build_target(
     name = canonical(options.name or decided.variant)
     if decided.picked is None:
         return _refused(decided, name)
+    _check_makeable(work, decided)
     made = rendered(work, target, decided)
 
     def announce() -> None:
@@ -142,6 +145,16 @@ def build_target(
     bench = Bench(runtime=runtime, journal=Journal(site.state, runtime.info), now=site.now, emit=site.emit)
     result = build(order, bench)
     return replace(result, seconds={"resolve": resolved, **result.seconds})
+
+
+def _check_makeable(work: Work, decided: Plan) -> None:
+    """Refuses weights that the runtime cannot make, before anything is hashed.
+
+    Raises:
+        UsageProblem: only a server can make them, and there is none.
+    """
+    if work.access.kind == "embedded" and decided.picked is not None:
+        taken_as_is(decided.picked.candidate)
 
 
 def _fetch(work: Work, base: Candidate) -> Fetch | None:
@@ -212,6 +225,7 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         DoesNotFit: the plan has no pick.
     """
     decided = plan(work, target, use_free=options.use_free)
+    _check_makeable(work, decided)
     made = rendered(work, target, decided)
     name = canonical(options.name or decided.variant)
     container = work.access.preview(target.need)
@@ -231,13 +245,18 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         stands=standing is not None,
         differences=found if standing else (),
         container=container,
-        fetches=0 if wanted else _fetched_bytes(made.base),
+        fetches=0 if wanted else _fetched_bytes(runtime, made),
     )
 
 
-def _fetched_bytes(base: Candidate) -> int:
-    if isinstance(base.source, HubFile):
-        return 0 if base.source.here.exists() else base.source.bytes
-    if not isinstance(base.source, RegistryModel):
+def _fetched_bytes(runtime: Runtime, made: Rendered) -> int:
+    """What a build that finds no weights would fetch: nothing where the model is there, of which they are made."""
+    source = made.base.source
+    if isinstance(source, HubFile):
+        return 0 if source.here.exists() else source.bytes
+    if not isinstance(source, RegistryModel):
         return 0
-    return sum({blob.digest: blob.bytes for blob in base.source.blobs}.values())
+    as_it_is = replace(made, base=replace(made.base, quantize=None))
+    if made.base.quantize and runtime.expected(as_it_is) is not None:
+        return 0
+    return sum({blob.digest: blob.bytes for blob in source.blobs}.values())

@@ -23,18 +23,21 @@ class Work:
 
     `idle`: it has no layer, at most the output. `alone`: it works, and there is no pipeline. `first`, `further`: it
     is the first, or a later one, of a pipeline, which llama.cpp makes of devices that hold all layers and no part of
-    one elsewhere.
+    one elsewhere. `output`: it ends a pipeline, and has the output alone; a number, as only the last device can.
     """
 
     idle: tuple[int, ...]
     alone: tuple[int, ...]
     first: tuple[int, ...]
     further: tuple[int, ...]
+    output: int
 
     def piped(self, device: int, ends: Sequence[int]) -> int:
         """In a pipeline whose devices' layers end at `ends`."""
         if not ends[device]:
             return self.idle[device]
+        if 0 < device == len(ends) - 1 and ends[device] - ends[device - 1] == 1:
+            return self.output
         return (self.further if device and ends[device - 1] else self.first)[device]
 
 
@@ -82,9 +85,7 @@ def by_memory(load: Load) -> Placed:
     """llama.cpp's default: each device has layers in proportion to its memory."""
     count, total = len(load.weights), max(sum(load.memory), 1)
     ends = [-(-count * part // total) for part in accumulate(load.memory)]
-    last = len(ends) - 1
-    compute = [(load.work.further if device else load.work.first)[device] for device in range(last + 1)]
-    return placed(load, ends, compute, load.budgets)
+    return placed(load, ends, [load.work.piped(device, ends) for device in range(len(ends))], load.budgets)
 
 
 def by_filling(load: Load) -> Placed | None:
@@ -103,10 +104,11 @@ def by_filling(load: Load) -> Placed | None:
 
 def _taken(load: Load, device: int, rest: int) -> int:
     """How many of the last of `rest` layers a device takes: all, if with the buffers of a pipeline they have room."""
-    sums, free = [0, *accumulate(reversed(load.sizes[:rest]))], load.budgets[device]
-    if sums[rest] + load.work.first[device] <= free:
+    sums, free, work = [0, *accumulate(reversed(load.sizes[:rest]))], load.budgets[device], load.work
+    if sums[rest] + work.first[device] <= free:
         return rest
-    return most(rest, lambda count: sums[count] + load.work.alone[device] <= free)
+    taken = most(rest, lambda count: sums[count] + work.alone[device] <= free)
+    return taken or int(rest == len(load.sizes) and sums[1] + work.idle[device] <= free)  # the output alone
 
 
 def can_hold(load: Load) -> bool:
@@ -123,9 +125,12 @@ def _holds_from(load: Load, first: int) -> bool:
     sums, end = [0, *accumulate(load.sizes)], len(load.sizes)
     for device in reversed(range(first + 1, len(load.budgets))):
         room = load.budgets[device] - load.work.further[device]
-        if room < 0:
+        start = bisect_left(sums, sums[end] - room, 1, end) if room >= 0 else end  # one is left for the first
+        if end == len(load.sizes) and end - start < 2 <= end:  # noqa: PLR2004 (the output, and a layer)
+            start = end - (sums[end] - sums[end - 1] + load.work.output <= load.budgets[device])
+        if start == end and room < 0:
             return False
-        end = bisect_left(sums, sums[end] - room, 1, end)  # one is left for the first
+        end = start
     if any(load.work.idle[device] > load.budgets[device] for device in range(first)):
         return False
     return sums[end] + load.work.first[first] <= load.budgets[first]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from modelforge.bases import Candidate, HubFile, LocalFile, RegistryModel, ServedModel, Source
+from modelforge.bases import Candidate, HubFile, LocalFile, LocalFolder, RegistryModel, ServedModel
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.render import Rendered, Request
@@ -153,7 +153,7 @@ class FakeRuntime:
     def expected(self, rendered: Rendered) -> Standing | None:
         self._begin("expected", rendered.base.ref)
         source = rendered.base.source
-        if isinstance(source, RegistryModel) and not self._has(source):
+        if isinstance(source, RegistryModel) and not rendered.base.quantize and not self._has(source):
             return None
         made = self._made(rendered)
         return made if set(made.weights) <= self._weights_here() else None
@@ -178,6 +178,7 @@ class FakeRuntime:
         emit(Step(stage="create", text=f"{self._info.kind} {self._info.version} at {self._info.endpoint}"))
         emit(Progress(stage="create", text="weights", done=100, total=100))
         made = self._made(rendered)
+        self._needs_base(rendered.base)
         self.weights.update(made.weights)
         standing = self._put(name, made)
         self._end(after)
@@ -297,7 +298,7 @@ class FakeRuntime:
 
     def _made(self, rendered: Rendered) -> Standing:
         """What a model of this would have: the base's, and over it what the request sets."""
-        base, request = self._base(rendered.base.source, rendered.base.ref), rendered.request
+        base, request = self._base(rendered.base), rendered.request
         return Standing(
             weights=base.weights + tuple(digest(str(path)) for path in request.adapters),
             system=base.system if request.system is None else request.system,
@@ -311,15 +312,35 @@ class FakeRuntime:
             manifest="",
         )
 
-    def _base(self, source: Source, ref: str) -> Standing:
+    def _needs_base(self, base: Candidate) -> None:
+        """What is made of a model needs it until it has been made; a registry's must have been brought."""
+        source, quantized = base.source, base.quantize is not None
+        if isinstance(source, LocalFile | LocalFolder) or (
+            quantized and self._quantized(base) in self.weights
+        ):
+            return
+        there = self._key(source.name) in self.models
         if isinstance(source, HubFile):
-            return replace(some_standing(), weights=(source.digest,))
-        if not isinstance(source, LocalFile):
+            there = base.digest in self._weights_here()
+        if not there or (quantized and isinstance(source, RegistryModel)):
+            raise BuildFailed(f"model '{source.name}' not found")
+
+    @staticmethod
+    def _quantized(base: Candidate) -> str:
+        return digest(f"{base.digest} as {base.quantize}")
+
+    def _base(self, base: Candidate) -> Standing:
+        source = base.source
+        if isinstance(source, HubFile):
+            return some_standing(weights=(base.digest or "",))
+        if base.quantize is not None and not isinstance(source, LocalFile | LocalFolder):
+            return some_standing(weights=(self._quantized(base),))
+        if not isinstance(source, LocalFile | LocalFolder):
             standing = self.models.get(self._key(source.name))
             if standing is None:
                 raise BuildFailed(f"model '{source.name}' not found")
             return standing
-        content = source.path.read_bytes() if source.path.is_file() else ref.encode()
+        content = source.path.read_bytes() if source.path.is_file() else base.ref.encode()
         return replace(some_standing(), weights=("sha256:" + hashlib.sha256(content).hexdigest(),))
 
     def _answer(self, request: ChatRequest) -> str | ChatReply:

@@ -9,6 +9,7 @@ import pytest
 
 from modelforge.bases import HubFile
 from modelforge.bases.hubcandidates import hub_candidates
+from modelforge.bases.quantized import made_digest
 from modelforge.errors import BaseProblem, Unreachable
 from modelforge.profile.schema import Base
 from modelforge.registry import NotThere
@@ -149,6 +150,16 @@ def test_sizes_and_variants_choose(here: Place, tmp_path: Path) -> None:
     ]
     with pytest.raises(BaseProblem, match="as base asks for: variant coder"):
         find(here, variant="coder")
+
+
+def test_what_a_server_is_to_make_of_a_file_in_full_precision(here: Place) -> None:
+    (one,) = find(here, quantize="Q4_K_M").candidates
+    assert (one.ref, one.quant, one.quantize) == ("hf.co/org/repo:F16", "Q4_K_M", "Q4_K_M")
+    digest = sha256(here.hub.files["Tiny-7B-F16.gguf"])
+    assert isinstance(one.source, HubFile)
+    assert one.source.digest == digest != one.digest == made_digest(digest, "Q4_K_M")
+    with pytest.raises(BaseProblem, match="'quantize' needs F16 or BF16"):
+        find(here, tag="Q8_0", quantize="Q4_K_M")
 
 
 def test_a_projector_is_counted_and_that_it_is_left_out_is_said(here: Place) -> None:

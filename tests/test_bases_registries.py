@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
@@ -99,6 +99,26 @@ def test_a_size_of_which_there_is_none_is_told(there: Place, lists: bool) -> Non
     assert found.notes == (f"the registry {HOST} has no team/coder of size 32b, 3b",)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_quantize_takes_the_tags_in_full_precision(there: Place, lists: bool) -> None:  # noqa: FBT001
+    digest = there.push("7b-instruct-fp16", "F16")
+    there.registry.lists = lists
+    keys: dict[str, Any] = {"variant": "instruct", "quantize": "q4_K_M", "quants": ["q4_K_M"]}
+    notes = there.find(sizes=["14b", "7b"], **keys).notes
+    assert notes == (f"the registry {HOST} has no team/coder of size 14b in F16 or BF16",)
+    (found,) = there.find(sizes=["7b"], **keys).candidates
+    assert (found.ref, found.quant, found.quantize) == (f"{MODEL}:7b-instruct-fp16", "Q4_K_M", "Q4_K_M")
+    (source,) = there.find(tag="7b-instruct-fp16").candidates
+    assert found.source == source.source
+    assert (source.digest, source.quantize) == (digest, None)
+    assert found.digest not in {None, digest}
+    assert found.shape.weights.file < source.shape.weights.file
+    (same,) = there.find(tag="7b-instruct-fp16", quantize="f16").candidates
+    assert (same.quantize, same.digest) == (None, digest)
+    with pytest.raises(BaseProblem, match="Q8_0 already, and 'quantize' needs F16 or BF16"):
+        there.find(tag="7b-instruct-q8_0", quantize="q4_K_M")
+
+
 def test_without_more_all_tags_that_are_listed_or_the_latest(there: Place) -> None:
     assert len(there.tags()) == 4
     there.registry.tags["team/coder:latest"] = there.registry.tags["team/coder:7b-instruct-q8_0"]
@@ -130,6 +150,8 @@ def test_a_ladder_asks_for_ollamas_spelling_and_the_profiles() -> None:
     assert rung.otherwise == "it"
     (rung,) = ladder(Base(model="x", sizes=("7b",), quants=("q8_0",), pattern="v2-{quant}-{size}"))
     assert rung.tags == ("v2-q8_0-7b",)
+    (rung,) = ladder(Base(model="x", sizes=("7b",), quants=("q8_0",), quantize="q8_0"))
+    assert (rung.tags, rung.otherwise) == (("7b-fp16", "7b-f16", "7b-bf16"), None)
     assert [library_word(name) for name in ("Q8_0", "F16", "IQ4_XS", "odd")] == [
         "q8_0",
         "fp16",

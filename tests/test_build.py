@@ -152,6 +152,20 @@ def test_a_base_from_a_registry_is_brought_once_and_then_built_from(shop: Worksh
     assert shelf.given == given
 
 
+def test_what_is_made_of_a_base_from_a_registry_needs_it_once(shop: Workshop, shelf: Shelf) -> None:
+    model = shelf.put(("model", b"weights"))
+    base = some_candidate(source=model, digest=digest("made"), quantize="Q4_K_M")
+    more: Any = {"fetch": shelf.fetch(Path("/nowhere"))}
+    first = shop.build(rendered=some_rendered(base, system="Be short."), **more)
+    assert (first.status, first.error) == ("built", None)
+    assert len(shop.runtime.called("bring")) == 1
+    shop.runtime.delete(MODEL_NAME)
+    again = shop.build("Be long.", rendered=some_rendered(base, system="Be long."), **more)
+    assert (again.status, again.error) == ("built", None)
+    assert len(shop.runtime.called("bring")) == 1
+    assert set(again.seconds) == {"create", "smoke", "promote"}
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

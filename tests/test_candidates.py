@@ -101,6 +101,20 @@ def test_what_the_runtime_does_not_have_is_in_ollamas_library(here: Place) -> No
     assert found.warnings == ()
 
 
+def test_a_source_that_the_runtime_does_not_have_is_in_ollamas_library(here: Place) -> None:
+    here.runtime.stand("qwen:7b-q8_0")
+    here.runtime.headers["qwen:7b-q8_0"] = read_header(tiny_llama(here.root.parent / "served.gguf", "Q8_0"))
+    keys = 'sizes = ["7b"]\nquantize = "q4_K_M"'
+    here.registry.lists = False
+    with pytest.raises(
+        BaseProblem, match=r"no 'qwen:7b-fp16' in F16 or BF16, as 'quantize' needs; it has qwen:7b-q8"
+    ):
+        plan(here, "qwen", keys=keys)
+    weights = tiny_llama(here.root.parent / "w.gguf", "F16").read_bytes()
+    here.registry.push("library/qwen:7b-fp16", weights)
+    assert picked(plan(here, "qwen", keys=keys)) == ("qwen:7b-fp16", RegistryModel)
+
+
 def test_what_is_neither_there_nor_here_names_both(here: Place) -> None:
     serve(here, "qwen2:7b")
     with pytest.raises(BaseProblem) as caught:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import pytest
 
 from modelforge.bases import Candidate, LocalFile, ServedModel
-from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed
+from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed, UsageProblem
 from modelforge.events import Progress, Step
 from modelforge.filehash import Hashes
 from modelforge.runtimes import BrokenModel, ChatReply, ChatRequest, Placement, Runtime, Turn
 from modelforge.runtimes.embedded import EmbeddedRuntime, conversation, open_store
 from modelforge.runtimes.store import Store
 from tests.fakes import Heard, some_candidate, some_rendered, some_reply
+from tests.folders import write_safetensors
 from tests.ggufs import Typed, tiny_llama, write_gguf
 from tests.jinjas import JINJAS
 from tests.manifests import Shelf
@@ -116,6 +117,15 @@ def test_it_is_a_runtime(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
     checked_by_mypy: Runtime = runtime
     assert checked_by_mypy.info.kind == "embedded"
     assert runtime.info.endpoint == str(tmp_path / "store")
+
+
+def test_weights_that_only_a_server_makes_are_refused(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
+    wanted = some_rendered(replace(local(tiny(tmp_path)), quantize="Q4_K_M"))
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q4_K_M of it"):
+        runtime.expected(wanted)
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q4_K_M of it"):
+        runtime.create(wanted, "x", Heard())
+    assert runtime.list() == ()
 
 
 def test_opening_a_store_touches_nothing(tmp_path: Path) -> None:
@@ -242,6 +252,10 @@ def test_served_finds_all_tags_or_the_one_that_is_named(runtime: EmbeddedRuntime
 def test_an_adapter_must_be_one(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
     with pytest.raises(BaseProblem, match=r"general\.type is not 'adapter'"):
         runtime.create(rendered(tmp_path, adapters=(tiny(tmp_path, "plain.gguf"),)), "coder", Heard())
+    theirs = write_safetensors(tmp_path / "adapter_model.safetensors", {"lora_A.weight": ("F32", (8, 8))})
+    with pytest.raises(BaseProblem, match="it is a safetensors file") as caught:
+        runtime.create(rendered(tmp_path, adapters=(theirs,)), "coder", Heard())
+    assert "convert_lora_to_gguf.py" in (caught.value.problems[0].hint or "")
     adapter = tiny(tmp_path, "lora.gguf", **{"general.type": "adapter"})
     made = runtime.create(rendered(tmp_path, adapters=(adapter,)), "coder", Heard())
     assert made.weights[1] == "sha256:" + hashlib.sha256(adapter.read_bytes()).hexdigest()

@@ -13,10 +13,12 @@ import pytest
 from modelforge.bases import ServedModel
 from modelforge.errors import BaseProblem, BuildFailed, Unreachable
 from modelforge.filehash import Hashes
+from modelforge.gguf import read_header
 from modelforge.project_settings import Timeouts
 from modelforge.runtimes.ollama import connect
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.ollama_weights import import_name
+from modelforge.shape import shape_of
 from tests.fakes import Heard, some_candidate, some_rendered
 from tests.ggufs import tiny_llama
 from tests.manifests import NAME, Shelf, sha256, whole
@@ -107,7 +109,11 @@ class Server:
 
     def _create(self, said: Any) -> httpx2.Response:
         before = self.shown.get(said.get("from", ""), {"files": []})
-        files = [*before["files"], *said.get("files", {}).values(), *said.get("adapters", {}).values()]
+        files = [
+            *before.get("files", ()),
+            *said.get("files", {}).values(),
+            *said.get("adapters", {}).values(),
+        ]
         inherited = before.get("stops", ["<auto>"])
         stops = said.get("parameters", {}).get("stop", inherited)
         template = said.get("template") or before.get("layer") or self.adds
@@ -204,6 +210,35 @@ def test_a_server_that_can_pull_does_and_tells_how_far_it_is(
     ]
     assert runtime.bring(model, shelf.fetch(tmp_path / "d"), heard).name == NAME
     assert len(server.asked("/api/pull")) == 1
+
+
+@pytest.mark.parametrize("refuses", [(), (NO_MANIFEST,)], ids=["pulled", "sent"])
+def test_what_is_made_of_a_model_has_one_name_before_and_after_it_was_brought(
+    refuses: tuple[str, ...],
+    start: Callable[[Server], OllamaRuntime],
+    shelf: Shelf,
+    model: RegistryModel,
+    tmp_path: Path,
+) -> None:
+    server = Server(*refuses)
+    server.registry[NAME] = model
+    runtime = start(server)
+    base = some_candidate(source=model, digest=f"sha256:{'3e' * 32}", quantize="Q8_0")
+    rendered = some_rendered(replace(base, shape=shape_of(read_header(tmp_path / "tiny.gguf"))))
+    assert runtime.expected(rendered) is None
+    with pytest.raises(BuildFailed, match="was not brought"):
+        runtime.create(rendered, "made", Heard())
+    served = runtime.bring(model, shelf.fetch(tmp_path / "d"), Heard())
+    assert runtime.expected(rendered) is None
+    server.alters = {"details": {"quantization_level": "Q8_0"}}
+    runtime.create(replace(rendered, base=replace(rendered.base, source=served)), "made", Heard())
+    name = f"modelforge/weights:{'3e' * 16}"
+    made = {"model": name, "from": served.name, "quantize": "Q8_0", "stream": True}
+    assert server.asked("/api/create")[-2:] == [made, {"model": "made", "from": name, "stream": True}]
+    assert runtime.expected(rendered) is not None
+    del server.names[served.name]
+    runtime.create(rendered, "another", Heard())
+    assert server.asked("/api/create")[-1]["from"] == name
 
 
 def test_blobs_that_the_server_cannot_get_are_sent_and_then_it_pulls(

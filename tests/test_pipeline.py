@@ -280,6 +280,29 @@ def test_a_base_in_a_registry_is_fetched_by_a_build_alone(here: Place, registry:
     assert content_of(work.site, served) == before == first.digests["content"]
 
 
+def test_what_a_server_makes_of_a_base_in_a_registry(here: Place) -> None:
+    weights = tiny_llama(here.root / "full.gguf", "F16").read_bytes()
+    here.registry.push("team/coder:v1", weights)
+    here.write(coder=CODER.replace('./models/tiny-*.gguf"', f'{HOST}/team/coder:v1"\nquantize = "q8_0"'))
+    work = here.work()
+    whole = sum(len(blob) for blob in here.registry.blobs.values())
+    assert dry_run(work, target_of(work), BuildOptions()).fetches == whole
+    first = build(here)
+    assert (first.status, first.error) == ("built", None)
+    assert first.plan.picked is not None
+    assert (first.plan.picked.candidate.quant, first.plan.picked.candidate.quantize) == ("Q8_0", "Q8_0")
+    assert build(here).status == "unchanged"
+    assert len(here.runtime.called("bring")) == 1
+    here.runtime.weights.clear()
+    here.runtime.delete(first.name)
+    assert dry_run(work, target_of(work), BuildOptions()).fetches == 0, "what it is made of is there"
+    here.runtime = FakeRuntime(info=RuntimeInfo(kind="embedded", version="", endpoint="store"))
+    sent = here.registry.sent
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it"):
+        build(here)
+    assert (here.runtime.called("bring"), here.registry.sent) == ([], sent)
+
+
 # -- digests -------------------------------------------------------------------------------------------
 
 
@@ -417,3 +440,31 @@ def test_a_plan_for_another_context_and_for_the_longest(here: Place) -> None:
     assert (given.settings.num_ctx, given.num_ctx_from) == (256, "given")
     assert (longest.settings.num_ctx, longest.num_ctx_from) == (1024, "longest")
     assert pipeline.plan(work, target).num_ctx_from == "profile"
+
+
+def test_what_only_a_server_makes_is_refused_without_one_before_anything_is_read(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_llama(here.root / "models" / "full-F16.gguf", "F16")
+    here.write(coder=CODER.replace('tiny-*.gguf"', 'full-F16.gguf"\nquantize = "q8_0"'))
+    here.runtime = FakeRuntime(info=RuntimeInfo(kind="embedded", version="", endpoint="store"))
+    monkeypatch.setattr(pipeline, "content_of", lambda *_: pytest.fail("was hashed"))
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it") as caught:
+        build(here)
+    assert caught.value.exit_code is ExitCode.USAGE
+    work = here.work()
+    with pytest.raises(UsageProblem, match="the embedded runtime cannot make Q8_0 of it"):
+        dry_run(work, target_of(work), BuildOptions())
+    assert here.runtime.calls == []
+
+
+def test_a_quant_that_is_made_has_a_content_of_its_own(here: Place) -> None:
+    tiny_llama(here.root / "models" / "full-F16.gguf", "F16")
+    contents = set()
+    for quantize in ("q8_0", "Q8_0", "q4_k_m", "f16"):
+        here.write(coder=CODER.replace('tiny-*.gguf"', f'full-F16.gguf"\nquantize = "{quantize}"'))
+        result = build(here)
+        assert result.plan.picked is not None
+        assert result.plan.picked.candidate.quant == quantize.upper()
+        contents.add(result.digests["content"])
+    assert len(contents) == 3

@@ -41,6 +41,14 @@ def marked(problem: Problem) -> str:
     return problem.source[problem.column - 1 : problem.column - 1 + problem.width]
 
 
+@pytest.mark.parametrize("quantize", ["q4_K_M", "Q4_K", "q8_0", "bf16", "F16"])
+def test_quants_that_ollama_makes_in_any_case(tmp_path: Path, quantize: str) -> None:
+    text = f"{BASE}quantize = '{quantize}'\n"
+    assert load(tmp_path, {"profiles/coder.toml": text}).base.quantize == quantize
+    listed = f"{text}quants = ['F16', 'Q4_K_M', 'Q8_0', 'BF16']\n"
+    assert load(tmp_path, {"profiles/coder.toml": listed}).base.quants
+
+
 def test_a_profile_with_everything(tmp_path: Path) -> None:
     text = """\
         description = "Pair programmer"
@@ -235,7 +243,7 @@ def test_a_profile_that_says_little_leaves_the_rest_to_the_base(tmp_path: Path) 
             "[base]\n",
             "1:2: [base] has no 'model'",
             "base",
-            'add model = …: GGUF files in the project ("./models/tiny-*.gguf"), '
+            'add model = …: GGUF files or a safetensors folder in the project ("./models/tiny-*.gguf"), '
             "or a model's name, with its registry's host or without",
             id="missing key",
         ),
@@ -288,6 +296,27 @@ def test_a_profile_that_says_little_leaves_the_rest_to_the_base(tmp_path: Path) 
             "'q4_k_n'",
             "did you mean 'Q4_K_S'?",
             id="quant",
+        ),
+        pytest.param(
+            BASE + "quantize = 'q5_1'",
+            "3:12: 'quantize' is \"q5_1\", expected one of Q8_0, Q4_K_M, Q4_K_S, BF16, F16",
+            "'q5_1'",
+            "Ollama makes no q5_1: make it with llama.cpp's llama-quantize, and name the file in 'model'",
+            id="quant that Ollama does not make",
+        ),
+        pytest.param(
+            BASE + "quantize = 'q4_K_L'",
+            "3:12: 'quantize' is \"q4_K_L\", expected one of Q8_0, Q4_K_M, Q4_K_S, BF16, F16",
+            "'q4_K_L'",
+            "did you mean 'Q4_K_S'?",
+            id="nearly a quant that Ollama makes",
+        ),
+        pytest.param(
+            BASE + "quantize = 'q4_K_M'\nquants = ['Q8_0']",
+            "4:10: 'quants' lists no Q4_K_M, the one quant that 'quantize' makes",
+            "['Q8_0']",
+            "take 'quants' out; where it is inherited: unset = [\"base.quants\"]",
+            id="quants without the one that is made",
         ),
         pytest.param(
             BASE + "tag = 'x'\nsizes = ['7b']",

@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from modelforge.spread import Load, Placed, Work, by_filling, by_memory, can_hold, most
 
 
-def load(*budgets: int, layers: int = 6, size: int = 10, first: int = 5, further: int = 9) -> Load:
+def load(
+    *budgets: int, layers: int = 6, size: int = 10, first: int = 5, further: int = 9, output: int = 1
+) -> Load:
     count = len(budgets)
-    work = Work(idle=(0,) * count, alone=(2,) * count, first=(first,) * count, further=(further,) * count)
+    work = Work(
+        idle=(0,) * count,
+        alone=(2,) * count,
+        first=(first,) * count,
+        further=(further,) * count,
+        output=output,
+    )
     return Load(
         weights=(size - 1,) * layers,
         kv=(1,) * layers,
@@ -56,6 +64,14 @@ def test_a_device_that_has_no_room_for_the_pipeline_leaves_a_layer_for_the_next(
     assert layers(by_filling(load(30, 44, 22))) == (1, 3, 2)
 
 
+def test_the_last_device_may_have_the_output_alone() -> None:
+    found = by_filling(load(20, 52, 11))
+    assert layers(found) == (1, 4, 1)
+    assert found
+    assert found.compute == (5, 9, 1)
+    assert found.fits
+
+
 def test_layers_may_be_left_over() -> None:
     assert by_filling(load(14, 35, 22)) is None
 
@@ -83,11 +99,12 @@ def split_exists(one: Load) -> bool:
     budgets=st.lists(st.integers(0, 70), min_size=2, max_size=4),
     first=st.integers(2, 12),
     further=st.integers(2, 12),
+    output=st.integers(0, 2),
 )
 def test_there_is_room_if_there_is_any_split_and_then_filling_finds_one(
-    budgets: list[int], first: int, further: int
+    budgets: list[int], first: int, further: int, output: int
 ) -> None:
-    one = load(*budgets, first=first, further=further)
+    one = load(*budgets, first=first, further=further, output=output)
     assert can_hold(one) == split_exists(one)
     if can_hold(one):
         found = by_filling(one)

@@ -133,6 +133,11 @@ def test_small_models_are_told_in_mib() -> None:
     assert plans.pick_lines(plan)[0].endswith("fits: needs 9.0 MiB of 15.0 GiB (1.0 kept free)")
 
 
+def test_what_a_server_makes_of_the_pick_is_told() -> None:
+    made = replace(PICK, candidate=replace(PICK.candidate, ref="./models/x-F16.gguf", quantize="Q4_K_M"))
+    assert plans.pick_lines(some_plan(made))[0].startswith("./models/x-F16.gguf as Q4_K_M   fits: ")
+
+
 def test_two_candidates_of_one_name_are_told_apart() -> None:
     other = replace(SMALL, candidate=replace(PICK.candidate, ref="coder:7b-base-q8_0"))
     lines = plans.resolve_lines([some_plan(PICK, other)])

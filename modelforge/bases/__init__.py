@@ -1,7 +1,8 @@
 """Where weights come from: the candidates of a base.
 
-`local` finds GGUF files in the project, `served` the models that a runtime already has, `registries` what a registry
-has that speaks Ollama's protocol, `hub` what a repository of Hugging Face has.
+`local` finds GGUF files in the project, `folder` a model there as safetensors, `served` the models that a runtime
+already has, `registries` what a registry has that speaks Ollama's protocol, `hubcandidates` what a repository of
+Hugging Face has. `quantized` is what a server makes of one of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,18 @@ class LocalFile:
     """A GGUF file on this machine: absolute path, size in bytes."""
 
     path: Path
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalFolder:
+    """A model as safetensors on this machine, which a server converts: absolute path, size in bytes of all files.
+
+    `files` are the names of those that a server is sent, sorted.
+    """
+
+    path: Path
+    files: tuple[str, ...]
     bytes: int
 
 
@@ -74,7 +87,7 @@ class HubFile:
     here: Path
 
 
-Source: TypeAlias = LocalFile | ServedModel | RegistryModel | HubFile
+Source: TypeAlias = LocalFile | LocalFolder | ServedModel | RegistryModel | HubFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +97,10 @@ class Candidate:
     `ref` is what a person reads and what FROM says: `./models/tiny-Q8_0.gguf` (relative to the project) or
     `qwen2.5-coder:7b-instruct-q6_K`. `size` is the profile's word for it (`7b`), or the file's own label;
     `quant` is llama.cpp's spelling (`Q4_K_M`). `digest` is `sha256:<hex>` of the file or the served model's
-    manifest, None where it would have to be hashed first. `projector_bytes` is the size of image or sound
-    encoders that come in files of their own.
+    manifest, or what tells apart what is made of them; None where a file would have to be hashed first.
+    `projector_bytes` is the size of image or sound encoders that come in files of their own. `quantize` is the quant
+    that a server makes of the source, None where the source is taken as it is; `quant` and `shape` are then those of
+    what is made.
     """
 
     ref: str
@@ -95,3 +110,4 @@ class Candidate:
     source: Source
     shape: ModelShape
     projector_bytes: int = 0
+    quantize: str | None = None

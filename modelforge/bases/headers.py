@@ -8,15 +8,13 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from modelforge import quants
-from modelforge.errors import BaseProblem, ForgeError, Problem, did_you_mean
-from modelforge.shape import shape_of
+from modelforge.errors import BaseProblem, Problem, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelforge.gguf import Header
     from modelforge.profile.schema import Base
-    from modelforge.shape import ModelShape
 
 UNKNOWN = "unknown"
 _OTHER_KINDS = {
@@ -37,22 +35,6 @@ def why_no_model(header: Header) -> str | None:
     if header.metadata.get("general.architecture") == "clip" and kind != "adapter":
         kind = "mmproj"
     return _OTHER_KINDS.get(kind) if isinstance(kind, str) else None
-
-
-def model_shape(header: Header, name: str) -> ModelShape:
-    """The shape of a model that is known by a name.
-
-    Raises:
-        BaseProblem: it is no model, or cannot be planned for.
-    """
-    reason = why_no_model(header)
-    if reason:
-        raise BaseProblem(f"{name} is {reason}")
-    try:
-        return shape_of(header)
-    except ForgeError as error:
-        problems = [Problem(message=f"{name}: {p.message}", kind=p.kind, hint=p.hint) for p in error.problems]
-        raise BaseProblem(problems=problems) from None
 
 
 def quant_of(header: Header) -> str:

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 
 from modelforge import quants
 from modelforge.bases import Candidate
-from modelforge.bases.headers import (
-    has_token,
-    model_shape,
-    quant_of,
-    size_of,
-    wanted_quants,
-    why_no_model,
-)
+from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
+from modelforge.bases.quantized import made_digest, made_model, made_quant, only_sources, target_of
 from modelforge.bases.registries import Found
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import valid_tag
@@ -26,6 +20,7 @@ from modelforge.names import valid_tag
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from modelforge.bases import HubFile
     from modelforge.bases.hub import ListedFile, Listing
     from modelforge.bases.hubsource import HubSource
     from modelforge.gguf import Header
@@ -35,6 +30,8 @@ HOSTS = frozenset({"hf.co", "huggingface.co"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _NO_MODEL = ("mmproj", "imatrix")
+_FULL = ("F16", "BF16")
+"""Of these Ollama makes other quants."""
 _SHOWN = 8
 
 
@@ -72,21 +69,28 @@ def hub_candidates(base: Base, source: HubSource) -> Found:
     pairs = list(zip(files, headers, strict=True))
     if not named.tag:
         pairs = _allowed(base, named, pairs, wanted)
+    sources = only_sources(base, [(one.path, header) for one, header in pairs])
+    pairs = [pair for pair in pairs if pair[0].path in sources]
     projector = _projector(listing)
-    refs = _refs(named.repository, pairs)
     found = tuple(
-        Candidate(
-            ref=ref,
-            size=size_of(header, base.sizes, _stem(one)) or size_of(header, None, ""),
-            quant=quant_of(header),
-            digest=one.digest,
-            source=source.file(ref, named.repository, listing.commit, one),
-            shape=model_shape(header, f"{one.path} of hf.co/{named.repository}"),
-            projector_bytes=projector.bytes if projector else 0,
-        )
-        for ref, (one, header) in zip(refs, pairs, strict=True)
+        _candidate(base, source.file(ref, named.repository, listing.commit, one), header, projector)
+        for ref, (one, header) in zip(_refs(named.repository, pairs), pairs, strict=True)
     )
     return Found(candidates=found, notes=(*_about_age(source), *_about_projector(projector)))
+
+
+def _candidate(base: Base, file: HubFile, header: Header, projector: ListedFile | None) -> Candidate:
+    shape, asked = made_model(header, base, f"{file.path} of hf.co/{file.repository}")
+    return Candidate(
+        ref=file.name,
+        size=size_of(header, base.sizes, file.path) or size_of(header, None, ""),
+        quant=made_quant(base, header),
+        digest=made_digest(file.digest, asked),
+        source=file,
+        shape=shape,
+        projector_bytes=projector.bytes if projector else 0,
+        quantize=asked,
+    )
 
 
 def _named(base: Base) -> _Named:
@@ -156,7 +160,7 @@ def _to_read(
 ) -> tuple[ListedFile, ...]:
     """Those whose headers are worth reading, 4 to 8 MiB each."""
     files = [one for one in files if not base.variant or has_token(_stem(one), base.variant)]
-    spelled = wanted or quants.default_names()
+    spelled = _FULL if target_of(base) else wanted or quants.default_names()
     sure = tuple(one for one in files if _quant_in(one) in spelled)
     found = sure or tuple(one for one in files if not wanted or _quant_in(one) is None)
     return found or _refuse(base, named, [one.path for one in files])
@@ -168,7 +172,7 @@ def _allowed(
     found = [
         (one, header)
         for one, header in pairs
-        if (wanted is None or quant_of(header) in wanted)
+        if (wanted is None or made_quant(base, header) in wanted)
         and (not base.sizes or size_of(header, base.sizes, _stem(one)) is not None)
     ]
     if not found:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os.path
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 from modelforge.bases import Candidate, LocalFile
+from modelforge.bases.folder import folder_candidate
 from modelforge.bases.headercache import kept_header
 from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
+from modelforge.bases.quantized import known_digest, made_of, made_quant, only_sources
 from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
 from modelforge.gguf import read_header
 from modelforge.same import Same
-from modelforge.shape import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,12 +36,11 @@ _ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """A file that the base matches: `ref` as Candidate has it, `stamp` what tells that it is still the same."""
+    """A file that the base matches: `ref` as Candidate has it."""
 
     ref: str
     path: Path
     header: Header
-    stamp: tuple[int, ...]
 
 
 def is_local(model: str, root: Path | None = None) -> bool:
@@ -68,7 +68,7 @@ def is_registry(model: str) -> bool:
 def local_candidates(
     base: Base, *, root: Path, hashes: Hashes, headers: Path | None = None
 ) -> tuple[Candidate, ...]:
-    """The GGUF files that `base.model` matches and its other keys allow, in the order of their names.
+    """The GGUF files that `base.model` matches and its other keys allow, in the order of their names; or a folder.
 
     Args:
         base: the profile's base. `tag` is a file's name, with or without `.gguf`, or a glob of names;
@@ -83,6 +83,9 @@ def local_candidates(
     """
     quants = wanted_quants(base)
     try:
+        path = _inside(base.model, root)
+        if (root / path).is_dir():
+            return (folder_candidate(base, root.absolute() / path, _ref(path), root=root, hashes=hashes),)
         refs = _pinned(base, _confined(_matching(base.model, root), root)) or _refuse_missing(
             base.model, root
         )
@@ -90,7 +93,8 @@ def local_candidates(
         hint = "check base.model and the permissions of its folders"
         raise BaseProblem(f"'{base.model}' cannot be looked for: {error}", hint=hint) from None
     found = _models(_read(refs, root, headers), base)
-    chosen = [one for one in found if _allowed(one, base, quants)]
+    sources = only_sources(base, [(one.ref, one.header) for one in found])
+    chosen = [one for one in found if one.ref in sources and _allowed(one, base, quants)]
     if not chosen:
         raise _none_allowed(base, found)
     return tuple(_candidate(one, base, hashes) for one in chosen)
@@ -99,11 +103,7 @@ def local_candidates(
 def _matching(model: str, root: Path) -> tuple[str, ...]:
     """Paths relative to the root, as text, sorted."""
     pattern = _inside(model, root)
-    literal = root / pattern
-    if literal.is_dir():
-        hint = f"name the file, or {_ref(pattern)}/*.gguf; folders of safetensors are not supported yet"
-        raise BaseProblem(f"{_ref(pattern)} is a folder, not a GGUF file", hint=hint)
-    if literal.exists():
+    if (root / pattern).exists():
         return (pattern,)
     if not _GLOB.search(pattern):
         return ()
@@ -193,9 +193,9 @@ def _read(refs: tuple[str, ...], root: Path, headers: Path | None) -> tuple[_Fou
             problems.append(Problem(message=odd, kind=BaseProblem.kind, file=_ref(ref), hint=_ODD_HINT))
             continue
         try:
-            path, stamp = root.absolute() / ref, _stamp(root / ref)
-            header = _read_once(path, _ref(ref), stamp, headers)
-            found.append(_Found(ref=_ref(ref), path=path, header=header, stamp=stamp))
+            path = root.absolute() / ref
+            header = _read_once(path, _ref(ref), _stamp(path), headers)
+            found.append(_Found(ref=_ref(ref), path=path, header=header))
         except BaseProblem as error:
             problems += error.problems
     if problems:
@@ -219,8 +219,8 @@ def _read_once(path: Path, shown: str, _stamp: tuple[int, ...], headers: Path | 
 
 
 @lru_cache(maxsize=128)
-def _shape_once(_path: Path, _stamp: tuple[int, ...], header: Same[Header]) -> ModelShape:
-    return shape_of(header.all[0])
+def _made_once(base: Base, _path: Path, header: Same[Header]) -> tuple[ModelShape, str | None]:
+    return made_of(header.all[0], base)
 
 
 def _no_file(path: Path) -> str:
@@ -261,7 +261,7 @@ def _allowed(one: _Found, base: Base, quants: tuple[str, ...] | None) -> bool:
     if base.tag is not None:
         return True
     return (
-        (quants is None or quant_of(one.header) in quants)
+        (quants is None or made_quant(base, one.header) in quants)
         and (not base.variant or has_token(_stem(one.ref), base.variant))
         and (not base.sizes or size_of(one.header, base.sizes, _stem(one.ref)) is not None)
     )
@@ -278,20 +278,22 @@ def _none_allowed(base: Base, found: tuple[_Found, ...]) -> BaseProblem:
 
 def _candidate(one: _Found, base: Base, hashes: Hashes) -> Candidate:
     try:
-        shape = _shape_once(one.path, one.stamp, Same(one.header))
+        shape, asked = _made_once(base, one.path, Same(one.header))
     except ForgeError as error:
         problems = [
             Problem(message=p.message, kind=p.kind, file=one.ref, hint=p.hint) for p in error.problems
         ]
         raise BaseProblem(problems=problems) from None
-    return Candidate(
+    found = Candidate(
         ref=one.ref,
         size=size_of(one.header, base.sizes, _stem(one.ref)) or size_of(one.header, None, ""),
-        quant=quant_of(one.header),
-        digest=hashes.known(one.path),
+        quant=made_quant(base, one.header),
+        digest=None,
         source=LocalFile(path=one.path, bytes=one.header.file_bytes),
         shape=shape,
+        quantize=asked,
     )
+    return replace(found, digest=known_digest(found, hashes))
 
 
 def _stem(ref: str) -> str:

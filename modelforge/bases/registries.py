@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from modelforge.bases import Candidate, RegistryModel
-from modelforge.bases.headers import model_shape, quant_of, size_of, wanted_quants
+from modelforge.bases.headers import quant_of, size_of, wanted_quants
+from modelforge.bases.quantized import made_digest, made_model, made_quant, only_sources
 from modelforge.bases.tags import is_open, is_pinned, ladder, size_in, tag_pattern
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import HOST, valid_tag
@@ -47,7 +48,7 @@ def registry_candidates(base: Base, source: Source) -> Found:
 
     A tag or digest, in `base.model` or as `base.tag`, pins one. Else `sizes`, `variant` and `quants` say which tags
     are meant, spelled as `pattern` says: those that there are where the registry lists its tags, otherwise each one
-    is asked for. Quants come from the headers, not from the tags.
+    is asked for. Quants come from the headers, not from the tags. With `quantize` those in full precision are meant.
 
     Raises:
         UsageProblem: `base.model` is no name.
@@ -65,9 +66,15 @@ def registry_candidates(base: Base, source: Source) -> Found:
     )
     pairs = list(zip(there, headers, strict=True))
     if quants is not None and not pinned:
-        pairs = [pair for pair in pairs if quant_of(pair[1]) in quants] or _refuse(base, source, pairs)
-    found = tuple(_candidate(one, header, insecure=source.registry.insecure) for one, header in pairs)
-    notes = _about_sizes(source, reference, missing)
+        pairs = [pair for pair in pairs if made_quant(base, pair[1]) in quants] or _refuse(
+            base, source, pairs
+        )
+    sources = only_sources(base, [(one.reference.name, header) for one, header in pairs])
+    kept = [pair for pair in pairs if pair[0].reference.name in sources]
+    found = tuple(_candidate(one, header, base, insecure=source.registry.insecure) for one, header in kept)
+    sizes = {one.size for one, _ in kept}
+    missing += tuple(dict.fromkeys(one.size for one, _ in pairs if one.size and one.size not in sizes))
+    notes = _about_sizes(base, source, reference, missing)
     return Found(candidates=found, notes=notes if reference.pinned else (*notes, *_about_age(source)))
 
 
@@ -180,13 +187,14 @@ def _weights(one: _There) -> Blob:
     return blobs[0]
 
 
-def _candidate(one: _There, header: Header, *, insecure: bool) -> Candidate:
+def _candidate(one: _There, header: Header, base: Base, *, insecure: bool) -> Candidate:
     name, manifest = one.reference.name, one.manifest
+    shape, asked = made_model(header, base, name)
     return Candidate(
         ref=name,
         size=one.size or size_of(header, None, ""),
-        quant=quant_of(header),
-        digest=manifest.digest,
+        quant=made_quant(base, header),
+        digest=made_digest(manifest.digest, asked),
         source=RegistryModel(
             name=name,
             digest=manifest.digest,
@@ -194,8 +202,9 @@ def _candidate(one: _There, header: Header, *, insecure: bool) -> Candidate:
             blobs=manifest.blobs,
             insecure=insecure,
         ),
-        shape=model_shape(header, name),
+        shape=shape,
         projector_bytes=sum(blob.bytes for blob in manifest.of(PROJECTOR_TYPE)),
+        quantize=asked,
     )
 
 
@@ -208,10 +217,11 @@ def _refuse(base: Base, source: Source, pairs: list[tuple[_There, Header]]) -> l
     )
 
 
-def _about_sizes(source: Source, reference: Reference, missing: Sequence[str]) -> tuple[str, ...]:
+def _about_sizes(base: Base, source: Source, reference: Reference, missing: Sequence[str]) -> tuple[str, ...]:
     if not missing:
         return ()
-    return (f"the registry {source.host} has no {reference.repository} of size {', '.join(missing)}",)
+    sizes = f"{', '.join(missing)}{' in F16 or BF16' if base.quantize else ''}"
+    return (f"the registry {source.host} has no {reference.repository} of size {sizes}",)
 
 
 def _about_age(source: Source) -> tuple[str, ...]:

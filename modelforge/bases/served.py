@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from modelforge.bases import Candidate, ServedModel
-from modelforge.bases.headers import model_shape, quant_of, size_of, wanted_quants
+from modelforge.bases.headers import quant_of, size_of, wanted_quants
+from modelforge.bases.quantized import is_source, made_digest, made_model, made_quant, only_sources
 from modelforge.bases.tags import is_open, is_pinned, size_in, tag_pattern, wanted_name
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import is_reserved, parse
@@ -86,10 +87,15 @@ def served_candidates(
         alike = [one for one in found if one.tag.casefold() == reference.tag.casefold()]
         chosen = [one for one in alike if one.tag == reference.tag] or alike
     else:
-        chosen = [one for one in _spelled(base, found) if quants is None or quant_of(one.header) in quants]
+        chosen = [
+            one
+            for one in _spelled(base, found)
+            if is_source(base, one.header) and (quants is None or made_quant(base, one.header) in quants)
+        ]
     if not chosen:
         raise _nothing(base, found, there)
-    return tuple(_candidate(one) for one in chosen)
+    sources = only_sources(base, [(one.entry.name, one.header) for one in chosen])
+    return tuple(_candidate(one, base) for one in chosen if one.entry.name in sources)
 
 
 def _of_name(reference: Reference, models: Sequence[tuple[Listed, Header]]) -> list[_Found]:
@@ -128,17 +134,22 @@ def _nothing(base: Base, found: list[_Found], there: Sequence[str]) -> NothingSe
     listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     names_there = [one.entry.name for one in found]
     near = did_you_mean(wanted, names_there) if is_pinned(base) else None
-    message = f"the runtime has no '{wanted}' as base asks for; it has {listed}"
+    asked = (
+        "in F16 or BF16, as 'quantize' needs" if base.quantize and not is_pinned(base) else "as base asks for"
+    )
+    message = f"the runtime has no '{wanted}' {asked}; it has {listed}"
     return NothingServed(message, wanted=wanted, near=near)
 
 
-def _candidate(one: _Found) -> Candidate:
+def _candidate(one: _Found, base: Base) -> Candidate:
     name = one.entry.name
+    shape, asked = made_model(one.header, base, name)
     return Candidate(
         ref=name,
         size=one.size or size_of(one.header, None, ""),
-        quant=quant_of(one.header),
-        digest=one.digest,
+        quant=made_quant(base, one.header),
+        digest=made_digest(one.digest, asked),
         source=ServedModel(name=name, digest=one.entry.digest),
-        shape=model_shape(one.header, name),
+        shape=shape,
+        quantize=asked,
     )

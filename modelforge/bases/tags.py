@@ -16,6 +16,8 @@ PATTERN = "{size}-{variant}-{quant}"
 _FIELDS = {"size": r"\d[\w.]*", "variant": r"[\w.]+(?:-[\w.]+)*?", "quant": r"\w+"}
 _PLACE = re.compile(r"(-?)\{(size|variant|quant)\}")
 _FULL = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+_SOURCES = ("fp16", "f16", "bf16")
+"""How tags spell what a quant can be made of."""
 
 
 def is_pinned(base: Base) -> bool:
@@ -35,7 +37,8 @@ def is_open(base: Base) -> bool:
 
 def tag_pattern(base: Base) -> re.Pattern[str]:
     """`base.pattern` as a regular expression; a field that the profile does not give may be absent with its `-`."""
-    given = {"size": base.sizes, "variant": base.variant and (base.variant,), "quant": base.quants}
+    quants_given = None if base.quantize else base.quants  # those are of what is made
+    given = {"size": base.sizes, "variant": base.variant and (base.variant,), "quant": quants_given}
     text = base.pattern or PATTERN
     expression, end = "", 0
     for place in _PLACE.finditer(text):
@@ -63,7 +66,10 @@ def wanted_name(base: Base) -> str:
         return base.model
     if base.tag:
         return f"{base.model}:{base.tag}"
-    tag = _filled(base, base.sizes[0] if base.sizes else None, base.quants[0] if base.quants else None)
+    quant = _SOURCES[0] if base.quantize else base.quants[0] if base.quants else None
+    if base.quantize and is_open(base):
+        return base.model
+    tag = _filled(base, base.sizes[0] if base.sizes else None, quant)
     return f"{base.model}:{tag}" if tag else base.model
 
 
@@ -80,20 +86,29 @@ def ladder(base: Base) -> tuple[Rung, ...]:
     """The tags that a base means where nobody lists those that there are.
 
     Quants are spelled as the profile spells them and as Ollama's library does (`q4_K_M`). Where the profile lists
-    none they are the usual ones, and what has no quant in its tag (`7b-instruct`) where there are none of those.
+    none they are the usual ones, and what has no quant in its tag (`7b-instruct`) where there are none of those. With
+    `quantize` they are those in full precision instead.
     """
     if is_open(base):
         return (Rung(size=None, tags=(TAG,)),)
-    words: list[str] = []
-    for name in base.quants or quants.default_names():
-        words += [name, library_word(name)] if base.quants else [library_word(name)]
+    words = _quant_words(base)
     rungs = []
     for size in base.sizes or (None,):
         tags = tuple(dict.fromkeys(_filled(base, size, word) for word in words))
         bare = _filled(base, size, None)
-        otherwise = bare if bare and not base.quants and bare not in tags else None
+        fixed = base.quants or base.quantize
+        otherwise = bare if bare and not fixed and bare not in tags else None
         rungs.append(Rung(size=size, tags=tags, otherwise=otherwise))
     return tuple(rungs)
+
+
+def _quant_words(base: Base) -> list[str]:
+    """How tags may spell the quants that are meant, best first."""
+    if base.quantize:
+        return list(_SOURCES)
+    if not base.quants:
+        return [library_word(name) for name in quants.default_names()]
+    return [word for name in base.quants for word in (name, library_word(name))]
 
 
 def library_word(quant: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelforge import quants
+from modelforge import quants, requantize
 from modelforge.errors import did_you_mean
 from modelforge.names import is_reserved
 from modelforge.paths import leaves_root
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from modelforge.profile.positions import KeyPath
 
 FULL_CACHES = frozenset({"f16", "bf16"})
-# What `ollama create --quantize` makes (fs/ggml/type.go).
-MADE = ("Q8_0", "Q4_K_M", "Q4_K_S", "F16")
 _SHARED = ("kv_cache", "flash_attention", "parallel")
 _DEFAULTS = {"kv_cache": "f16", "flash_attention": "auto", "parallel": 1}
 
@@ -74,7 +72,8 @@ def _base(base: Mapping[str, Any]) -> Iterator[Finding]:
     listed = base.get("quants")
     for index, quant in enumerate(listed if isinstance(listed, list) else ()):
         yield from _quant(("base", "quants", index), quant, quants.names())
-    yield from _quant(("base", "quantize"), base.get("quantize"), MADE)
+    yield from _quant(("base", "quantize"), base.get("quantize"), requantize.TARGETS)
+    yield from _only_quant(base)
 
 
 def _base_model(model: object) -> Iterator[Finding]:
@@ -107,8 +106,30 @@ def _quant(path: KeyPath, quant: object, known: tuple[str, ...]) -> Iterator[Fin
         message=f"{name} is {value_text(quant)}, expected {expected}",
         kind="choice",
         expected=expected,
-        hint=did_you_mean(quant, known),
+        hint=did_you_mean(quant, known) or _other_quant(quant) if few else did_you_mean(quant, known),
     )
+
+
+def _other_quant(quant: str) -> str:
+    """What to do for a quant that Ollama does not make."""
+    return f"Ollama makes no {quant}: make it with llama.cpp's llama-quantize, and name the file in 'model'"
+
+
+def _only_quant(base: Mapping[str, Any]) -> Iterator[Finding]:
+    """All candidates have the one quant that is made: a list without it would leave none."""
+    made, listed = base.get("quantize"), base.get("quants")
+    if not isinstance(made, str) or not isinstance(listed, list) or not listed:
+        return
+    names = {quants.canonical(name) for name in listed if isinstance(name, str)}
+    target = requantize.canonical(made)
+    if target is not None and target not in names:
+        yield Finding(
+            path=("base", "quants"),
+            message=f"'quants' lists no {target}, the one quant that 'quantize' makes",
+            kind="conflict",
+            expected=f"no 'quants' beside 'quantize', or {target} among them",
+            hint="take 'quants' out; where it is inherited: unset = [\"base.quants\"]",
+        )
 
 
 def _chat_format(data: Mapping[str, Any]) -> Iterator[Finding]:

@@ -38,5 +38,5 @@ def _texts(owner: type) -> Mapping[str, str]:
     for field, after in zip(declared.body, declared.body[1:], strict=False):
         is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-            found[field.target.id] = str(after.value.value)  # type: ignore[attr-defined]
+            found[field.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
     return found

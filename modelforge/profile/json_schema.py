@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from modelforge import quants
-from modelforge.profile.checks import FULL_CACHES, MADE
+from modelforge import quants, requantize
+from modelforge.profile.checks import FULL_CACHES
 from modelforge.profile.described import description
 from modelforge.profile.merge import RIVALS
 from modelforge.profile.names import tag_name
@@ -220,5 +220,5 @@ _KEY_RULES: Mapping[tuple[type[Table], str], Json] = {
     (Base, "model"): {"pattern": rf"^(?![/\\~]|(?:\./+)*\.\.(?:/|$)|.*:(?:{RESERVED})$)"},
     (Base, "tag"): {"pattern": rf"^(?!(?:.*:)?(?:{RESERVED})$)"},
     (Base, "quants"): {"items": {"type": "string", **_quants(quants.names())}},
-    (Base, "quantize"): _quants(MADE),
+    (Base, "quantize"): _quants(requantize.TARGETS),
 }

@@ -201,7 +201,8 @@ class Base(Table):
     """`[base]`: where the weights come from."""
 
     model: Text
-    """GGUF files in the project ("./models/tiny-*.gguf"), or a model's name, with its registry's host or without"""
+    """GGUF files or a safetensors folder in the project ("./models/tiny-*.gguf"), or a model's name, with its
+    registry's host or without"""
     sizes: Some[Text] | None = None
     """ladder of sizes, best first"""
     variant: Text | None = None
@@ -213,7 +214,7 @@ class Base(Table):
     pattern: Annotated[str, AfterValidator(_pattern)] | None = None
     """how tags are spelled; default "{size}-{variant}-{quant}\""""
     quantize: Text | None = None
-    """made from an F16/BF16 base by Ollama itself"""
+    """made by Ollama itself from an F16 or BF16 base: Q8_0, Q4_K_M, Q4_K_S, BF16 or F16"""
     insecure: bool = False
     """plain http for a registry that is not on this machine's loopback, which always has it"""
 

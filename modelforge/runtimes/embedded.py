@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, names
 from modelforge.bases import HubFile, LocalFile, RegistryModel
+from modelforge.bases.quantized import taken_as_is
 from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
@@ -132,7 +133,7 @@ class EmbeddedRuntime:
 
     def expected(self, rendered: Rendered) -> Standing | None:
         """What a model created from `rendered` would have; None while its weights are not in the store."""
-        source = rendered.base.source
+        source = taken_as_is(rendered.base)
         if isinstance(source, RegistryModel) and not store_bring.has(self.store, source):
             return None
         if isinstance(source, HubFile) and self.store.blobs.size(source.digest) != source.bytes:
@@ -223,7 +224,7 @@ class EmbeddedRuntime:
 
     def _recipe(self, rendered: Rendered) -> tuple[Recipe, str]:
         """What to write, and a warning where the chat format is unknown ("" else)."""
-        source, request = rendered.base.source, rendered.request
+        source, request = taken_as_is(rendered.base), rendered.request
         adapters = [self._adapter(path) for path in request.adapters]
         if isinstance(source, HubFile):  # its weights are here, under their digest
             source = LocalFile(path=self.store.blobs.path(source.digest), bytes=source.bytes)

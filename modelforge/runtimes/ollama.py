@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
-from modelforge.bases import HubFile, LocalFile, RegistryModel
+from modelforge.bases import HubFile, LocalFile, RegistryModel, ServedModel
+from modelforge.bases.quantized import weights_digest
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress
 from modelforge.http import CutOff, HttpClient
@@ -20,6 +21,7 @@ from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused, patien
 from modelforge.runtimes.ollama_bring import Bringing
 from modelforge.runtimes.ollama_chat import chat_body, read_reply
 from modelforge.runtimes.ollama_errors import hint_for, reading, writing
+from modelforge.runtimes.ollama_make import Job, make_weights
 from modelforge.runtimes.ollama_probe import version_key, version_of
 from modelforge.runtimes.ollama_remove import remove
 from modelforge.runtimes.ollama_request import check_sendable, request_body
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from modelforge.bases import Candidate, ServedModel
+    from modelforge.bases import Candidate
     from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
@@ -162,11 +164,11 @@ class OllamaRuntime:
         """
         check_sendable(rendered.request)
         source = rendered.base.source
-        if isinstance(source, RegistryModel):
+        if isinstance(source, RegistryModel) and rendered.base.quantize is None:
             found = self._bringing().found(source)
             base = found[1] if found else None
         else:
-            base = self._readable(self._base_name(source))
+            base = self._readable(self._base_name(rendered.base))
         if base is None:
             return None
         return merged(base, rendered.request, [self._digest(path) for path in rendered.request.adapters])
@@ -333,12 +335,10 @@ class OllamaRuntime:
     def _digest(self, path: Path) -> str:
         return self._hashes.sha256(path)
 
-    def _base_name(self, source: LocalFile | HubFile | ServedModel) -> str:
-        if isinstance(source, HubFile):
-            return import_name(source.digest)
-        if isinstance(source, LocalFile):
-            return import_name(self._digest(source.path))
-        return source.name
+    def _base_name(self, base: Candidate) -> str:
+        if isinstance(base.source, ServedModel) and base.quantize is None:
+            return base.source.name
+        return import_name(weights_digest(base, self._hashes))
 
     def _bringing(self) -> Bringing:
         return Bringing(
@@ -366,37 +366,46 @@ class OllamaRuntime:
 
     def _bring_base(self, base: Candidate, emit: Emit) -> tuple[str, Standing]:
         """The base's name in the server's own spelling, which `from` insists on, and what it has."""
-        if isinstance(base.source, LocalFile):
-            return self._bring_weights(base.source, emit)
-        if isinstance(base.source, HubFile):
-            name = import_name(base.source.digest)
-            standing = self._readable(name, fresh=True)
-            if standing is not None:
-                return name, standing
-        if isinstance(base.source, RegistryModel | HubFile):
-            raise BuildFailed(f"the base {base.source.name} was not brought to {self._info.endpoint}")
-        entry = self._entry(base.source.name)
-        standing = self._look(entry.name, fresh=True) if entry else None
-        if entry is None or standing is None:
-            raise BuildFailed(
-                f"the base {base.source.name} is not on {self._info.endpoint}",
-                hint=f"ollama pull {base.source.name}",
-            )
-        return entry.name, standing
+        entry = standing = None
+        if isinstance(base.source, ServedModel):
+            entry = self._entry(base.source.name)
+            standing = self._look(entry.name, fresh=True) if entry else None
+            if entry is None or standing is None:
+                raise BuildFailed(
+                    f"the base {base.source.name} is not on {self._info.endpoint}",
+                    hint=f"ollama pull {base.source.name}",
+                )
+            if base.quantize is None:
+                return entry.name, standing
+        return self._bring_import(base, entry.name if entry else "", emit)
 
-    def _bring_weights(self, file: LocalFile, emit: Emit) -> tuple[str, Standing]:
+    def _bring_import(self, base: Candidate, served: str, emit: Emit) -> tuple[str, Standing]:
+        """Weights under a name of our own, made at most once; `served` is the base's name if the server has it."""
+        total = getattr(base.source, "bytes", None)
+
         def progress(done: int) -> None:
-            emit(Progress(stage="import", text=f"reading {file.path.name}", done=done, total=file.bytes))
+            emit(
+                Progress(
+                    stage="import", text=f"reading {base.ref.rpartition('/')[2]}", done=done, total=total
+                )
+            )
 
-        upload = Upload(path=file.path, digest=self._hashes.sha256(file.path, progress))
-        name = import_name(upload.digest)
+        name = import_name(weights_digest(base, self._hashes, progress))
         standing = self._readable(name, fresh=True)
+        as_is = isinstance(base.source, RegistryModel) and base.quantize is None
+        if as_is or (isinstance(base.source, RegistryModel | HubFile) and standing is None):
+            raise BuildFailed(f"the base {base.ref} was not brought to {self._info.endpoint}")
         if standing is None:
-            version = version_key(self._info.version)
-            send_weights(self._api, upload, version=version, room=self._room(), emit=emit)
+            version, room = version_key(self._info.version), self._room()
+            if isinstance(base.source, LocalFile) and base.quantize is None:
+                upload = Upload(path=base.source.path, digest=self._digest(base.source.path))
+                send_weights(self._api, upload, version=version, room=room, emit=emit)
+            else:
+                job = Job(base=base, name=name, served=served, version=version, room=room)
+                make_weights(self._api, job, hashes=self._hashes, emit=emit)
             standing = self._look(name, fresh=True)
         if standing is None:
-            raise BuildFailed(f"{file.path.name} was imported, but {name} is not there")
+            raise BuildFailed(f"{base.ref} was imported, but {name} is not there")
         return name, standing
 
     def _make(

@@ -109,12 +109,23 @@ class OllamaApi:
         if answer.status not in {OK, _CREATED}:
             raise refusal(answer)
 
-    def create(self, body: Mapping[str, Any]) -> None:
+    def create(
+        self,
+        body: Mapping[str, Any],
+        *,
+        on_line: Callable[[Mapping[str, Any]], None] | None = None,
+        patience: float = 0.0,
+    ) -> None:
         """Makes a model; returns only after the server has said `success` as its last word.
 
         The answer is streamed: a server goes on with one that is not, even where nobody listens any more.
+
+        Args:
+            body: the request.
+            on_line: hears each line of the answer.
+            patience: seconds of silence beyond the usual ones, where the server has much to do without a word.
         """
-        patiently(lambda: self._finished("/api/create", body, lambda _line: None))
+        patiently(lambda: self._finished("/api/create", body, on_line, patience))
 
     def pull(self, name: str, *, insecure: bool, on_line: Callable[[Mapping[str, Any]], None]) -> None:
         """Has the server pull a model; `on_line` hears what it says on the way. `insecure`: over plain http.
@@ -145,13 +156,18 @@ class OllamaApi:
         self._http.close()
 
     def _finished(
-        self, path: str, body: Mapping[str, Any], on_line: Callable[[Mapping[str, Any]], None]
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        on_line: Callable[[Mapping[str, Any]], None] | None,
+        patience: float = 0.0,
     ) -> None:
         last = ""
-        with self._lines(path, {**body, "stream": True}) as lines:
+        with self._lines(path, {**body, "stream": True}, patience) as lines:
             for line in lines:
                 last = str(line.get("status") or "")
-                on_line(line)
+                if on_line:
+                    on_line(line)
         if last != "success":
             raise Refused(OK, f"the server stopped after {last!r}" if last else "the server said nothing")
 
@@ -175,9 +191,11 @@ class OllamaApi:
         return patiently(once)
 
     @contextmanager
-    def _lines(self, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    def _lines(
+        self, path: str, body: Mapping[str, Any], patience: float = 0.0
+    ) -> Iterator[Iterator[dict[str, Any]]]:
         """The JSON objects of a stream; one with an error in it raises."""
-        with self._http.stream("POST", path, body, seconds=self._timeouts.load) as stream:
+        with self._http.stream("POST", path, body, seconds=self._timeouts.load + patience) as stream:
             if stream.status != OK:
                 raise Refused(stream.status, error_words(stream.rest(), stream.status))
             yield map(_checked_line, stream.lines)

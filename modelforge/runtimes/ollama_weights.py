@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 FILE = "weights.gguf"
 ADAPTER_FILE = "adapter.gguf"
-_REWRITING = (0, 30)
+REWRITING = (0, 30)
+"""The version from which a server rewrites each GGUF that it is sent."""
 _STORE = re.compile(r"^FROM (?P<folder>.+)[/\\]blobs[/\\](?P<blob>sha256-[0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -126,11 +127,11 @@ def local_room(show: Mapping[str, Any]) -> Room | None:
 
 def copies(version: tuple[int, ...], *, there: bool) -> int:
     """How many times a file's size an import takes: from 0.30 on it, a copy on the way, and the result, all at once."""
-    return (3 if version >= _REWRITING else 1) - there
+    return (3 if version >= REWRITING else 1) - there
 
 
 def check_room(what: str, needed: int, room: Room | None) -> None:
-    """Sees to it that a server can take so many bytes, where it is known how many are free there.
+    """Sees to it that a server can take so many bytes of `what`, where it is known how many are free there.
 
     Raises:
         BuildFailed: it cannot.

@@ -340,7 +340,8 @@ def pick_lines(plan: Plan) -> list[str]:
     word = {"offload": "in part on the CPU"}.get(plan.decision, plan.decision)
     kept = plan.settings.headroom
     free = f" ({_GIB.text(kept)} kept free)" if kept else ""
-    lines = [f"{visible(picked.candidate.ref)}   {word}: needs {needs}{free}"]
+    made = f" as {picked.candidate.quantize}" if picked.candidate.quantize else ""
+    lines = [f"{visible(picked.candidate.ref)}{made}   {word}: needs {needs}{free}"]
     better = plan.next_better
     if better:
         would = "".join(f"; would fit with {visible(way)}" for way in better.would_fit_with[:1])

@@ -198,6 +198,37 @@ def test_a_profile_names_a_registry_and_that_is_all(
     assert (variant["status"], variant["digests"]["content"]) == ("unchanged", built["digests"]["content"])
 
 
+@pytest.mark.parametrize("pulls", [True, False], ids=["pulled", "sent"])
+def test_a_server_makes_a_quant_of_a_base_in_a_registry(
+    pulls: bool,  # noqa: FBT001
+    server: Server,
+    registry: Registry,
+    tmp_path: Path,
+) -> None:
+    registry.stop()
+    registry.pulls = pulls
+    registry.start()
+    forge = quickstart(tmp_path / "forge", OLLAMA_HOST=server.host)
+    file = forge.project / "models" / "forge-tiny-F16.gguf"
+    name = f"{registry.host}/team/full{server.version.replace('.', '')}:f16"
+    pushed = registry.push(server, name, files={"full.gguf": upload(server, file)}, **FIELDS)
+    forge.profile("small", PROFILE.format(base=f'{pushed.name}"\nquantize = "q8_0'))
+    refused = forge.run("build", "small", "--runtime", "embedded")
+    assert (refused.code, "embedded runtime cannot make Q8_0" in refused.err) == (2, True), refused.err
+    first, second = (forge.run("build", "small", "--runtime", "ollama", "--json") for _ in range(2))
+    assert first.code == 0, first.err
+    (built,), (again,) = first.document["variants"], second.document["variants"]
+    assert (built["status"], built["picked"]["quant"], built["smoke"]["passed"]) == ("built", "Q8_0", 1)
+    assert (again["status"], again["digests"]) == ("unchanged", built["digests"])
+    shown = json.loads(server.call("POST", "/api/show", {"model": built["name"]})[1])
+    assert shown["details"]["quantization_level"] == "Q8_0"
+    assert shown["license"] == "MIT\nAnd another."
+    forge.edit("profiles/small.toml", "Be brief.", "Be very brief.")
+    changed = forge.run("build", "small", "--runtime", "ollama", "--json")
+    (variant,) = changed.document["variants"]
+    assert (variant["status"], "bring" in variant["seconds"]) == ("built", False)
+
+
 # -- a server --------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.live.servers import Server
+
 MIB = 1 << 20
 PADDING = bytes(16 * MIB)
 HEADER = 4 * MIB
@@ -78,14 +80,14 @@ def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: 
 
     again = forge.run(*BUILD)
     assert again.code == 0, again.err
-    assert "unchanged" in again.out + again.err
+    assert "is up to date" in again.err
     assert hub.sent == whole
 
     hub.stop()
     without = forge.run(*BUILD)
     assert without.code == 0, without.err
     told = " ".join((without.out + without.err).split())
-    assert "unchanged" in told
+    assert "is up to date" in told
     assert forge.run(*BUILD, "--dry-run").code == 0
     plan = forge.run("resolve", "coder")
     told = " ".join((plan.out + plan.err).split())
@@ -94,6 +96,20 @@ def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: 
     assert "planned with what was seen on 20" in told
     hub.start()
     assert downloads(forge) == []
+
+
+def test_on_a_server_it_is_imported_and_not_downloaded_again(forge: Forge, hub: Hub, server: Server) -> None:
+    build = ("build", "coder", "--runtime", "ollama", "--host", f"127.0.0.1:{server.port}")
+    built = forge.run(*build)
+    assert built.code == 0, built.err
+    (file,) = downloads(forge)
+    file.unlink()
+    hub.sent = 0
+    again = forge.run(*build)
+    assert (again.code, "is up to date" in again.err) == (0, True), again.err
+    other = forge.run(*build, "--name", "other")
+    assert other.code == 0, other.err
+    assert (hub.sent, downloads(forge)) == (0, [])
 
 
 def test_what_was_never_seen_cannot_be_planned_without_a_network(forge: Forge, hub: Hub) -> None:
