@@ -127,13 +127,19 @@ def _without_registry(work: Work, target: Target, error: Unreachable, *, host: s
 
 
 def _hugging_face(work: Work, target: Target) -> Found:
-    """What the Hub has; what the runtime pulled from there where the Hub cannot be asked from here."""
+    """What the Hub has; what the runtime pulled from there where the Hub cannot be asked from here.
+
+    That may be of any commit, so it never counts where one is named.
+    """
+    pinned = "@" in target.profile.base.model
     try:
         return hub_candidates(target.profile.base, work.hub())
     except NoLibrary as error:
+        if pinned:
+            raise
         missing = error
     except Unreachable as error:
-        if not _is_down(error):
+        if pinned or not _is_down(error):
             raise
         return _without_registry(work, target, error, host="hf.co")
     try:

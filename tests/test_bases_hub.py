@@ -42,12 +42,13 @@ def test_only_gguf_files_are_listed_with_their_digests(monkeypatch: pytest.Monke
     files = [
         SimpleNamespace(rfilename="b-Q8_0.GGUF", size=5, lfs=lfs),
         SimpleNamespace(rfilename="README.md", size=9, lfs=None),
+        SimpleNamespace(rfilename="c.gguf", size=5, lfs=SimpleNamespace(sha256="../../x")),
         SimpleNamespace(rfilename="a/small.gguf", size=3, lfs=None),
     ]
     found, calls = listing(monkeypatch, SimpleNamespace(sha="c" * 40, siblings=files))
     assert found.commit == "c" * 40
     there = [(one.path, one.bytes, one.digest) for one in found.files]
-    assert there == [("a/small.gguf", 3, ""), ("b-Q8_0.GGUF", 5, f"sha256:{'ab' * 32}")]
+    assert there == [("a/small.gguf", 3, ""), ("b-Q8_0.GGUF", 5, f"sha256:{'ab' * 32}"), ("c.gguf", 5, "")]
     given = {"revision": "main", "files_metadata": True, "timeout": 7}
     assert calls == [(ENDPOINT, False, "org/repo", given)]
 

@@ -209,6 +209,16 @@ def test_hugging_face_is_what_was_pulled_from_there(here: Place) -> None:
     assert here.registry.asked == []
 
 
+def test_a_commit_of_hugging_face_is_never_what_was_pulled(here: Place) -> None:
+    serve(here, "hf.co/org/repo:Q8_0")
+    here.hub.down = True
+    with pytest.raises(Unreachable, match="the network is unreachable"):
+        plan(here, "hf.co/org/repo@dev")
+    here.hub.error = NoLibrary("bases on Hugging Face need the library huggingface_hub")
+    with pytest.raises(NoLibrary):
+        plan(here, "hf.co/org/repo@dev")
+
+
 def test_hugging_face_needs_its_library_unless_the_runtime_pulled_from_there(here: Place) -> None:
     here.hub.error = NoLibrary("bases on Hugging Face need the library huggingface_hub", hint=INSTALL)
     with pytest.raises(NoLibrary) as caught:

@@ -10,8 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from modelforge.errors import BaseProblem, ForgeError, Unreachable
-from modelforge.http import NoAnswer, why
-from modelforge.registry import NotThere
+from modelforge.registry import NotThere, is_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,12 +91,18 @@ def _listing(info: Any) -> Listing:  # noqa: ANN401 (the library's ModelInfo)
         ListedFile(
             path=one.rfilename,
             bytes=int(one.size or 0),
-            digest=f"sha256:{one.lfs.sha256}" if one.lfs is not None else "",
+            digest=_digest(one.lfs.sha256) if one.lfs is not None else "",
         )
         for one in info.siblings or ()
         if one.rfilename.casefold().endswith(".gguf")
     )
     return Listing(commit=info.sha, files=tuple(sorted(files, key=lambda one: one.path)))
+
+
+def _digest(sha256: object) -> str:
+    """With its algorithm. Files are named by it, so nothing else may pass for one."""
+    digest = f"sha256:{sha256}"
+    return digest if is_digest(digest) else ""
 
 
 def _problem(
@@ -119,6 +124,8 @@ def _problem(
         return NotThere(f"there is no {page}, or it may not be read without a login", hint=hint)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None:
+        from modelforge.http import NoAnswer, why  # noqa: PLC0415 (slow to import; the library has brought it)
+
         offline = isinstance(error, errors.OfflineModeIsEnabled)
         return NoAnswer(endpoint, "HF_HUB_OFFLINE is set" if offline else why(error))
     return _refusal(status, endpoint, page)
