@@ -161,6 +161,7 @@ def download_file(fetch: Fetch, file: HubFile, emit: Emit, *, patience: Patience
             emit(Progress(stage="pull", text=name, done=done, total=file.bytes))
 
     wanted = Wanted(digest=file.digest, bytes=file.bytes, name=name)
+    emit(Step(stage="pull", text=f"{name} from hf.co/{file.repository}, {size_text(file.bytes)}"))
     with download_folder(file.here.parent, emit):
         with _refusals(file.here.parent):
             if file.here.exists():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelforge import download as downloads
-from modelforge.bases import Blob
+from modelforge.bases import Blob, HubFile, LocalFile
 from modelforge.download import (
     ENOUGH,
     STALE,
@@ -27,6 +27,7 @@ from modelforge.download import (
     Wanted,
     download,
     download_all,
+    download_file,
     download_folder,
 )
 from modelforge.errors import ExitCode
@@ -265,6 +266,39 @@ def test_a_damaged_rest_is_fetched_anew(left: bytes, tmp_path: Path) -> None:
 def test_a_file_that_is_not_yet_verified_is_never_in_its_place(tmp_path: Path) -> None:
     (tmp_path / digest(DATA).replace(":", "-")).write_bytes(DATA[:500])
     assert bring(Registry(), tmp_path).read_bytes() == DATA
+
+
+def hub_file(folder: Path, registry: Registry) -> HubFile:
+    wanted = registry.put(DATA)
+    return HubFile(
+        name="hf.co/org/repo:Q8_0",
+        repository="org/repo",
+        commit="c" * 40,
+        path="Q8_0/tiny-Q8_0.gguf",
+        digest=wanted.digest,
+        bytes=wanted.bytes,
+        here=folder / "0123-tiny-Q8_0.gguf",
+    )
+
+
+def test_a_file_of_the_hub_is_brought_to_its_place_once(tmp_path: Path) -> None:
+    registry, heard = Registry(cuts=[2500]), Heard()
+    file = hub_file(tmp_path / "d", registry)
+    fetch = Fetch(open=registry.open, folder=tmp_path / "d")
+    patience = Patience(sleep=Sleeper())
+    assert download_file(fetch, file, heard, patience=patience) == LocalFile(path=file.here, bytes=len(DATA))
+    assert (file.here.read_bytes(), registry.starts) == (DATA, [0, 2500])
+    assert "tiny-Q8_0.gguf from hf.co/org/repo, 10.0 KiB" in heard.texts[0]
+    download_file(fetch, file, heard, patience=patience)
+    assert registry.starts == [0, 2500]
+
+
+def test_a_file_of_the_hub_that_was_altered_here_is_brought_again(tmp_path: Path) -> None:
+    registry, heard = Registry(), Heard()
+    file = hub_file(tmp_path, registry)
+    file.here.write_bytes(DATA[:-1] + b"x")
+    download_file(Fetch(open=registry.open, folder=tmp_path), file, heard)
+    assert (file.here.read_bytes(), registry.starts) == (DATA, [0])
 
 
 def test_an_empty_blob_needs_no_stream(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
-from modelforge.bases import Candidate, LocalFile, ServedModel
+from modelforge.bases import Candidate, HubFile, LocalFile, ServedModel
 from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed, UsageProblem
 from modelforge.events import Progress, Step
 from modelforge.filehash import Hashes
@@ -231,6 +231,28 @@ def test_a_base_from_a_registry_is_built_on_like_one_that_was_there(
     assert replace(made, manifest="") == expected
     assert (made.system, made.license) == ("Be kind.", ("MIT",))
     assert lock.times == 2
+
+
+def test_a_file_of_the_hub_is_known_by_its_digest_once_it_is_here(
+    runtime: EmbeddedRuntime, tmp_path: Path
+) -> None:
+    order = rendered(tmp_path, system="Be kind.")
+    path = tmp_path / "tiny.gguf"
+    file = HubFile(
+        name="hf.co/org/repo:Q8_0",
+        repository="org/repo",
+        commit="c" * 40,
+        path="tiny.gguf",
+        digest="sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+        bytes=path.stat().st_size,
+        here=tmp_path / "nowhere.gguf",
+    )
+    before = replace(order, base=replace(order.base, source=file))
+    assert runtime.expected(before) is None
+    made = runtime.create(order, "coder", Heard())
+    path.unlink()
+    assert runtime.expected(before) == replace(made, manifest="")
+    assert runtime.create(before, "other", Heard()).weights == made.weights
 
 
 def test_a_base_that_changed_meanwhile_is_refused(runtime: EmbeddedRuntime, tmp_path: Path) -> None:

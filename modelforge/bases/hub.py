@@ -67,7 +67,10 @@ def lister(endpoint: str, *, token: str | None, seconds: float) -> List:
     def listed(repository: str, revision: str) -> Listing:
         """Raises NoLibrary, NotThere, BaseProblem or Unreachable."""
         library = _library()
-        api = library.HfApi(endpoint=endpoint, token=token or False)
+        library.constants.HF_HUB_DISABLE_TELEMETRY = (
+            True  # else it asks the Hub, once more, what to tell of us
+        )
+        api = library.HfApi(endpoint=endpoint, token=token or False, library_name="modelforge")
         try:
             info = api.model_info(repository, revision=revision, files_metadata=True, timeout=seconds)
         except (library.errors.HTTPError, OSError, ValueError) as error:
@@ -80,7 +83,8 @@ def lister(endpoint: str, *, token: str | None, seconds: float) -> List:
 def _library() -> Any:  # noqa: ANN401 (the library, which need not be there)
     try:
         import huggingface_hub  # noqa: PLC0415, TID251 (may be missing, and is slow to import)
-        import huggingface_hub.errors  # noqa: PLC0415, TID251 (this is the door)
+        import huggingface_hub.constants  # noqa: PLC0415, TID251
+        import huggingface_hub.errors  # noqa: PLC0415, TID251
     except ImportError:
         raise NoLibrary("bases on Hugging Face need the library huggingface_hub", hint=INSTALL) from None
     return huggingface_hub

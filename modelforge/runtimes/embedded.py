@@ -226,7 +226,9 @@ class EmbeddedRuntime:
         """What to write, and a warning where the chat format is unknown ("" else)."""
         source, request = taken_as_is(rendered.base), rendered.request
         adapters = [self._adapter(path) for path in request.adapters]
+        digest = ""
         if isinstance(source, HubFile):  # its weights are here, under their digest
+            digest = source.digest
             source = LocalFile(path=self.store.blobs.path(source.digest), bytes=source.bytes)
         if not isinstance(source, LocalFile):
             base = self.store.read(source.name)
@@ -236,7 +238,8 @@ class EmbeddedRuntime:
                 )
             return recipe.from_model(base, self.store, request, adapters), ""
         header = read_header(source.path)
-        weights = recipe.file_part("model", source.path, self._hashes.sha256(source.path), header.file_bytes)
+        digest = digest or self._hashes.sha256(source.path)
+        weights = recipe.file_part("model", source.path, digest, header.file_bytes)
         choice, warning = _chat_format(source.path, header, request)
         defaults = (
             recipe.Defaults(template=choice.template, stop=choice.stop) if choice else recipe.Defaults()

@@ -49,7 +49,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def forge(tmp_path: Path, hub: Hub) -> Forge:
-    made = quickstart(tmp_path, HF_ENDPOINT=hub.url(), HF_HUB_DISABLE_TELEMETRY="1")
+    made = quickstart(tmp_path, HF_ENDPOINT=hub.url())
     write(made)
     return made
 
@@ -69,6 +69,8 @@ def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: 
     assert f"hf.co/{REPOSITORY}:Q8_0" in would.out
     assert f"the base from Hugging Face, {whole / MIB:.1f} MiB at most" in would.out
     assert (hub.sent, downloads(forge)) == (2 * HEADER, [])
+    there = {"/api/models/", f"/{REPOSITORY}/resolve/", "/lfs/"}
+    assert all(any(place in one for place in there) for one in hub.asked), hub.asked
     hub.sent = 0
 
     built = forge.run(*BUILD)
