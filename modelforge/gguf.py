@@ -50,11 +50,16 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What the resolver needs of a model. `file_bytes` is the whole file's size."""
+    """What the resolver needs of a model. `file_bytes` is the whole file's size.
+
+    `projector_bytes`: of image or sound encoders in a file of their own, where a runtime tells the header of a model
+    that has both.
+    """
 
     metadata: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
     file_bytes: int
+    projector_bytes: int = 0
 
 
 LONG = 1024

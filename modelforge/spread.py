@@ -36,9 +36,17 @@ class Work:
         """In a pipeline whose devices' layers end at `ends`."""
         if not ends[device]:
             return self.idle[device]
-        if 0 < device == len(ends) - 1 and ends[device] - ends[device - 1] == 1:
+        if _has_output_alone(device, ends):
             return self.output
         return (self.further if device and ends[device - 1] else self.first)[device]
+
+    def by_itself(self, device: int, ends: Sequence[int]) -> int:
+        """As llama.cpp looks at it, before the devices ahead of it have layers."""
+        return (self.idle if _has_output_alone(device, ends) else self.alone)[device]
+
+
+def _has_output_alone(device: int, ends: Sequence[int]) -> bool:
+    return 0 < device == len(ends) - 1 and ends[device] - ends[device - 1] == 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +148,7 @@ def piped(load: Load, ends: Sequence[int], rest: int) -> Placed:
     """A pipeline of devices that were looked at without one, but for `rest`; its buffers go into their headroom."""
     compute = [load.work.piped(device, ends) for device in range(len(ends))]
     budgets = [
-        free + (0 if device == rest else max(buffer - load.work.alone[device], 0))
+        free + (0 if device == rest else max(buffer - load.work.by_itself(device, ends), 0))
         for device, (free, buffer) in enumerate(zip(load.budgets, compute, strict=True))
     ]
     return placed(load, ends, compute, budgets)

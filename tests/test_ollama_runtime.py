@@ -513,7 +513,9 @@ def test_a_header_is_made_from_a_plain_show() -> None:
     assert header.metadata["tokenizer.ggml.tokens"] == LongArray(type="str", length=1000)
     assert "tokenizer.ggml.merges" not in header.metadata
     assert [tensor.bytes for tensor in header.tensors] == [256 // 32 * 34 * 1000, 40]
-    assert header.file_bytes == 99
+    assert (header.file_bytes, header.projector_bytes) == (99, 0)
+    both = header_of({**shown, "projector_info": {"general.architecture": "clip"}}, 300_000)
+    assert (both.file_bytes, both.projector_bytes) == (272_040, 27_960)
     assert needs_verbose({"model_info": {"llama.attention.head_count_kv": None}})
 
 

@@ -151,5 +151,6 @@ def _candidate(one: _Found, base: Base) -> Candidate:
         digest=made_digest(one.digest, asked),
         source=ServedModel(name=name, digest=one.entry.digest),
         shape=shape,
+        projector_bytes=one.header.projector_bytes,
         quantize=asked,
     )

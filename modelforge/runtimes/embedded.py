@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,9 @@ class EmbeddedRuntime:
             same = name.key == wanted.key if names.has_tag(base) else name.repository == wanted.repository
             manifest = self.store.read(entry.name) if same else None
             if manifest is not None and manifest.of("model"):
-                found.append((entry, read_header(self._weights(entry.name, manifest))))
+                header = read_header(self._weights(entry.name, manifest))
+                projector = sum(layer.size for layer in manifest.of("projector"))
+                found.append((entry, replace(header, projector_bytes=projector)))
         return tuple(found)
 
     def expected(self, rendered: Rendered) -> Standing | None:

@@ -198,7 +198,8 @@ def header_of(show: Mapping[str, Any], size: int) -> Header:
 
     Args:
         show: the answer of /api/show.
-        size: bytes of the model, for `file_bytes`.
+        size: bytes of the model, for `file_bytes`. Where show tells of a projector, what is not the model's tensors is
+            taken for it: its size is not told, and that is a few MB more.
     """
     tensors = tuple(_tensor(line) for line in show.get("tensors") or ())
     info: Mapping[str, Any] = show.get("model_info") or {}
@@ -206,7 +207,9 @@ def header_of(show: Mapping[str, Any], size: int) -> Header:
     embedding = next((one for one in tensors if one.name == "token_embd.weight"), None)
     if embedding and info.get(_VOCABULARY, "") is None:
         metadata[_VOCABULARY] = LongArray(type="str", length=embedding.dims[-1])
-    return Header(metadata=metadata, tensors=tensors, file_bytes=size)
+    rest = max(size - sum(tensor.bytes for tensor in tensors), 0)
+    projector = rest if show.get("projector_info") and tensors else 0
+    return Header(metadata=metadata, tensors=tensors, file_bytes=size - projector, projector_bytes=projector)
 
 
 def _value(value: Any) -> Value:  # noqa: ANN401 (any JSON)

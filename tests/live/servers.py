@@ -55,6 +55,9 @@ def free_port() -> int:
         return port
 
 
+OK, CREATED = 200, 201
+
+
 @dataclass
 class Server:
     """One real server with its own home and models. `environment` suits a client of it, too."""
@@ -151,6 +154,16 @@ class Server:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
             return response.status, response.read().decode()
+
+    def send(self, data: bytes) -> str:
+        """A blob for the server to make a model of, unless it has it: its digest."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if self.call("HEAD", f"/api/blobs/{digest}")[0] != OK:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            with contextlib.closing(connection):
+                connection.request("POST", f"/api/blobs/{digest}", data)
+                assert connection.getresponse().status == CREATED
+        return digest
 
     def put(self, name: str, file: Path) -> None:
         """A model of that GGUF in the store, by a link; its digests are made up, since servers do not check them."""

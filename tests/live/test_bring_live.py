@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,17 +84,7 @@ def registry(registries: Callable[[], Registry]) -> Registry:
 def pushed(registry: Registry, server: Server, tiny: Path) -> RegistryModel:
     """A model in the registry, made and pushed by the server, which has nothing of it any more."""
     name = f"{registry.host}/team/coder:v{server.version}"
-    return registry.push(server, name, files={"tiny.gguf": upload(server, tiny)}, **FIELDS)
-
-
-def upload(server: Server, file: Path) -> str:
-    data = file.read_bytes()
-    name = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-        connection.request("POST", f"/api/blobs/{name}", data)
-        response = connection.getresponse()
-        assert response.status == 201, response.read()
-    return name
+    return registry.push(server, name, files={"tiny.gguf": server.send(tiny.read_bytes())}, **FIELDS)
 
 
 @dataclass
@@ -211,7 +199,7 @@ def test_a_server_makes_a_quant_of_a_base_in_a_registry(
     forge = quickstart(tmp_path / "forge", OLLAMA_HOST=server.host)
     file = forge.project / "models" / "forge-tiny-F16.gguf"
     name = f"{registry.host}/team/full{server.version.replace('.', '')}:f16"
-    pushed = registry.push(server, name, files={"full.gguf": upload(server, file)}, **FIELDS)
+    pushed = registry.push(server, name, files={"full.gguf": server.send(file.read_bytes())}, **FIELDS)
     forge.profile("small", PROFILE.format(base=f'{pushed.name}"\nquantize = "q8_0'))
     refused = forge.run("build", "small", "--runtime", "embedded")
     assert (refused.code, "embedded runtime cannot make Q8_0" in refused.err) == (2, True), refused.err
@@ -268,7 +256,7 @@ def test_a_server_that_can_pull_does(server: Server, on_server: Builder, tiny: P
     registry.start()
     try:
         name = f"{registry.host}/team/coder:v1"
-        model = registry.push(server, name, files={"tiny.gguf": upload(server, tiny)}, **FIELDS)
+        model = registry.push(server, name, files={"tiny.gguf": server.send(tiny.read_bytes())}, **FIELDS)
         runtime = on_server.runtime()
         fetch = Fetch(open=registry.opener(model), folder=tmp_path / "d")
         assert_built(on_server.build(runtime, model, fetch=fetch))
@@ -337,9 +325,15 @@ def test_a_tag_that_moved_changes_nothing_of_what_was_planned(
     tiny: Path,
     pulls: bool,  # noqa: FBT001
 ) -> None:
-    registry.push(server, pushed.name, files={"tiny.gguf": upload(server, tiny)}, system="Something else.")
+    registry.push(
+        server, pushed.name, files={"tiny.gguf": server.send(tiny.read_bytes())}, system="Something else."
+    )
     if pulls:  # it can, where the blobs of what the tag is now are there
-        body = {"model": "x", "files": {"tiny.gguf": upload(server, tiny)}, "system": "Something else."}
+        body = {
+            "model": "x",
+            "files": {"tiny.gguf": server.send(tiny.read_bytes())},
+            "system": "Something else.",
+        }
         assert server.call("POST", "/api/create", {**body, "stream": False})[0] == 200
     runtime = on_server.runtime()
     assert_built(on_server.build(runtime, pushed))
@@ -426,7 +420,7 @@ def test_a_container_gets_what_it_cannot_reach(
     server.start()
     server.clear()
     name = f"{registry.host}/team/boxed:v{version}"
-    model = registry.push(server, name, files={"tiny.gguf": upload(server, tiny)}, **FIELDS)
+    model = registry.push(server, name, files={"tiny.gguf": server.send(tiny.read_bytes())}, **FIELDS)
     place = bureau(tmp_path, engine.environment, runtime="docker")
     place.write({"modelforge.toml": f'[runtime.docker]\nimage = "{image}"\nvolume = "bring"\n'})
     builder = Builder(place, registry)

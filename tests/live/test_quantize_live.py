@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
 import re
 from contextlib import nullcontext
@@ -263,16 +261,6 @@ def test_what_is_refused_here_the_servers_converter_refuses_too(server: Server, 
     for named in ("MistralForCausalLM", "Qwen3ForCausalLM"):
         config = json.loads((folder / "config.json").read_text()) | {"architectures": [named]}
         write_json(folder / "config.json", config)
-        files = {path.name: _sent(server, path.read_bytes()) for path in folder.iterdir()}
+        files = {path.name: server.send(path.read_bytes()) for path in folder.iterdir()}
         _status, text = server.call("POST", "/api/create", {"model": "x", "files": files, "stream": True})
         assert f'unsupported architecture \\"{named}\\"' in text
-
-
-def _sent(server: Server, data: bytes) -> str:
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    if server.call("HEAD", f"/api/blobs/{digest}")[0] != 200:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        connection.request("POST", f"/api/blobs/{digest}", data)
-        assert connection.getresponse().status == 201
-        connection.close()
-    return digest

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -129,7 +126,7 @@ def desk(running: Registry, server: Server, tmp_path: Path) -> Desk:
     model = f"{running.host}/team/coder{server.version.replace('.', '')}"
     for tag, quant in TAGS.items():
         file = large(tmp_path / "weights.gguf", quant)
-        running.push(server, f"{model}:{tag}", files={"weights.gguf": upload(server, file)})
+        running.push(server, f"{model}:{tag}", files={"weights.gguf": server.send(file.read_bytes())})
     settings = {"PATH": server.environment["PATH"], "OLLAMA_HOST": server.host}
     made = Desk(bureau(tmp_path / "desk", settings, runtime="ollama"), running, server, model)
     made.bureau.write({"profiles/coder.toml": PROFILE.format(model=model)})
@@ -139,15 +136,6 @@ def desk(running: Registry, server: Server, tmp_path: Path) -> Desk:
 def large(file: Path, quant: str) -> Path:
     """A model that is much larger than its header."""
     return tiny_llama(file, quant, layers=4, embedding=1024)
-
-
-def upload(server: Server, file: Path) -> str:
-    data = file.read_bytes()
-    name = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-        connection.request("POST", f"/api/blobs/{name}", data)
-        assert connection.getresponse().status == 201
-    return name
 
 
 def test_a_plan_reads_manifests_and_headers_alone(desk: Desk) -> None:
@@ -190,7 +178,7 @@ def test_the_registry_is_gone(desk: Desk) -> None:
     with pytest.raises(Unreachable, match="connection refused"):
         desk.plan()
     file = large(desk.bureau.folder / "weights.gguf", "Q4_0")
-    fields = {"files": {"w.gguf": upload(desk.server, file)}, "stream": False}
+    fields = {"files": {"w.gguf": desk.server.send(file.read_bytes())}, "stream": False}
     name = f"{desk.model}:9b-instruct-q4_0"
     assert desk.server.call("POST", "/api/create", {"model": name, **fields})[0] == 200
     found = desk.plan()
