@@ -114,6 +114,21 @@ def test_on_a_server_it_is_imported_and_not_downloaded_again(forge: Forge, hub: 
     assert (hub.sent, downloads(forge)) == (0, [])
 
 
+def test_a_server_makes_a_quant_of_a_file_there(forge: Forge, hub: Hub, server: Server) -> None:
+    full = (MODELS / "forge-tiny-F16.gguf").read_bytes()
+    hub.files = {**hub.files, "tiny-F16.gguf": full}
+    write(forge, keys='quantize = "Q8_0"')
+    build = ("build", "coder", "--runtime", "ollama", "--host", f"127.0.0.1:{server.port}")
+    built = forge.run(*build)
+    assert built.code == 0, built.err
+    (file,) = downloads(forge)
+    assert file.read_bytes() == full
+    file.unlink()
+    hub.sent = 0
+    again = forge.run(*build)
+    assert (again.code, "is up to date" in again.err, hub.sent) == (0, True, 0), again.err
+
+
 def test_what_was_never_seen_cannot_be_planned_without_a_network(forge: Forge, hub: Hub) -> None:
     hub.stop()
     done = forge.run("resolve", "coder")
