@@ -43,6 +43,12 @@ def server() -> FakeRuntime:
     return FakeRuntime()
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This engine knows everything at once."""
+    monkeypatch.setattr("modelforge.runtimes.docker.container._SETTLE", 0.01)
+
+
 @pytest.fixture
 def container(engine: FakeEngine, tmp_path: Path) -> Iterator[Container]:
     made = Container(cast("Engine", engine), SPEC, Claims(tmp_path, "me"))
