@@ -6,6 +6,7 @@ that would be skipped fails instead, so that CI cannot pass by leaving out the r
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import socket
@@ -83,6 +84,12 @@ def no_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(subprocess.Popen, "__init__", _refuse("start a process"))
         for name in ("system", "posix_spawn", "execv", "execve"):
             monkeypatch.setattr(os, name, _refuse(f"{name} a program"))
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays to the end; looking through it for garbage, again and again, takes a second."""
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
