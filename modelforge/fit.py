@@ -57,13 +57,16 @@ def placed_on(candidate: Candidate, settings: RunSettings, hardware: Hardware) -
     if len(hardware.devices) < 2:  # noqa: PLR2004 (a pair)
         return _alone(candidate, settings, hardware)
     placed = footprint(shape, settings, hardware, projector=projector)
+    if placed.slack < 0:
+        return placed
     bands = [band_of(device.usable - settings.headroom) for device in hardware.devices]
-    room = has_room(shape, settings, hardware, projector=projector, bands=bands)
-    if room is not None:
-        room = placed.slack >= 0 and (room or (len(placed.shares) == 1 and _leaves_bands(placed)))
-    if placed.slack < 0 or (room if room is not None else fit_of(placed) == "fits"):
-        return replace(placed, roomy=room)
-    return replace(_with_bands(candidate, settings, hardware, max(bands)) or placed, roomy=room)
+    roomy = has_room(shape, settings, hardware, projector=projector, bands=bands)
+    if roomy is False and len(placed.shares) == 1:
+        roomy = _leaves_bands(placed)
+    placed = replace(placed, roomy=roomy)
+    if fit_of(placed) == "fits":
+        return placed
+    return replace(_with_bands(candidate, settings, hardware, max(bands)) or placed, roomy=roomy)
 
 
 def _with_bands(
