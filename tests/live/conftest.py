@@ -7,16 +7,24 @@ those servers. Processes live as long as the session; a test that kills or resta
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from modelforge.filehash import Hashes
+from modelforge.project_settings import Timeouts
+from modelforge.runtimes.ollama import connect
+from modelforge.runtimes.ollama_cli import local_command
+from modelforge.runtimes.ollama_host import parse_host
 from tests.live.engines import Engine, is_complete, make_image, short_folder, why_none
 from tests.live.servers import PARTS, Server, binary_of, choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from modelforge.runtimes.ollama import OllamaRuntime
 
 MODELS = Path(__file__).parents[2] / "examples" / "quickstart" / "models"
 
@@ -51,6 +59,22 @@ def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> 
     if found.settings:
         found.stop()
         found.settings = {}
+
+
+@pytest.fixture
+def ollama(server: Server, tmp_path: Path) -> Iterator[OllamaRuntime]:
+    """Our runtime over the server's API."""
+    host = parse_host(server.host, "OLLAMA_HOST")
+    opened = connect(
+        host,
+        timeouts=Timeouts(),
+        via="api",
+        lock=nullcontext,
+        hashes=Hashes(tmp_path / "hashes"),
+        command=local_command(host, environment=server.environment, seconds=300),
+    )
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,7 @@ from modelforge.bases.served import served_candidates
 from modelforge.filehash import Hashes
 from modelforge.memory import footprint
 from modelforge.profile.schema import Base
-from modelforge.project_settings import Timeouts
 from modelforge.runtimes.embedded import open_store
-from modelforge.runtimes.ollama import connect
-from modelforge.runtimes.ollama_cli import local_command
-from modelforge.runtimes.ollama_host import parse_host
 from tests.ggufs import write_gguf
 from tests.plans import gpu, settings
 
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
 
     from modelforge.bases import Candidate
     from modelforge.runtimes import Runtime
+    from modelforge.runtimes.ollama import OllamaRuntime
     from tests.live.servers import Server
 
 VISION = {
@@ -56,28 +53,23 @@ def projector(tmp_path: Path) -> Path:
 
 
 def only(runtime: Runtime) -> Candidate:
-    with closing(runtime):
-        (candidate,) = served_candidates(Base(model="seeing"), runtime.served("seeing"))
+    (candidate,) = served_candidates(Base(model="seeing"), runtime.served("seeing"))
     return candidate
 
 
 def test_a_projector_is_told_and_planned_for(
-    server: Server, tiny: Path, projector: Path, tmp_path: Path
+    server: Server, ollama: OllamaRuntime, tiny: Path, projector: Path, tmp_path: Path
 ) -> None:
     files = {file.name: server.send(file.read_bytes()) for file in (tiny, projector)}
     status, text = server.call("POST", "/api/create", {"model": "seeing", "files": files, "stream": False})
     assert status == 200, text
-    size, host = projector.stat().st_size, parse_host(server.host, "OLLAMA_HOST")
-    hashes = Hashes(tmp_path / "hashes")
-    command = local_command(host, environment=server.environment, seconds=60)
-    over_api = only(
-        connect(host, timeouts=Timeouts(), via="api", lock=nullcontext, hashes=hashes, command=command)
-    )
+    size = projector.stat().st_size
+    over_api = only(ollama)
     in_store = only(
         open_store(
             server.models,
             link=False,
-            hashes=hashes,
+            hashes=Hashes(tmp_path / "hashes"),
             lock=nullcontext,
             python="",
             environment={},

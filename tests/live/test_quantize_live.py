@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,8 @@ from modelforge.events import Step
 from modelforge.filehash import Hashes
 from modelforge.gguf import LongArray, read_header
 from modelforge.profile.schema import Base
-from modelforge.project_settings import Timeouts
 from modelforge.requantize import data_bytes, older_differs, requantized
 from modelforge.runtimes import WEIGHTS
-from modelforge.runtimes.ollama import OllamaRuntime, connect
-from modelforge.runtimes.ollama_cli import local_command
-from modelforge.runtimes.ollama_host import parse_host
 from modelforge.shape import shape_of
 from tests import shapes
 from tests.fakes import Heard, some_rendered
@@ -32,9 +27,9 @@ from tests.live.forge import Forge, quickstart
 from tests.live.servers import OLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from modelforge.runtimes.ollama import OllamaRuntime
     from tests.live.servers import Server
     from tests.shapes import Line, Model
 
@@ -43,18 +38,8 @@ _FROM = re.compile(r"^FROM .*blobs[/\\](sha256-[0-9a-f]{64})$", re.MULTILINE)
 
 
 @pytest.fixture
-def runtime(server: Server, tmp_path: Path) -> Iterator[OllamaRuntime]:
-    host = parse_host(server.host, "OLLAMA_HOST")
-    opened = connect(
-        host,
-        timeouts=Timeouts(),
-        via="api",
-        lock=nullcontext,
-        hashes=Hashes(tmp_path / "hashes"),
-        command=local_command(host, environment=server.environment, seconds=300),
-    )
-    yield opened
-    opened.close()
+def runtime(ollama: OllamaRuntime) -> OllamaRuntime:
+    return ollama
 
 
 @pytest.fixture

@@ -16,12 +16,8 @@ from modelforge.chat_templates import choose
 from modelforge.errors import SmokeFailed
 from modelforge.events import silent
 from modelforge.filehash import Hashes
-from modelforge.project_settings import Timeouts
 from modelforge.runtimes import ChatRequest, Turn
 from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
-from modelforge.runtimes.ollama import connect
-from modelforge.runtimes.ollama_cli import local_command
-from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.standing import differences
 from tests.fakes import some_candidate, some_rendered
 from tests.jinjas import JINJAS
@@ -59,22 +55,6 @@ def embedded(server: Server, tmp_path: Path) -> Iterator[EmbeddedRuntime]:
         python=sys.executable,
         environment={"PATH": os.environ["PATH"]},
         scratch=tmp_path / "scratch",
-    )
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def ollama(server: Server, tmp_path: Path) -> Iterator[Runtime]:
-    """Our runtime over the server's API."""
-    host = parse_host(server.host, "OLLAMA_HOST")
-    opened = connect(
-        host,
-        timeouts=Timeouts(),
-        via="api",
-        lock=nullcontext,
-        hashes=Hashes(tmp_path / "hashes"),
-        command=local_command(host, environment=server.environment, seconds=300),
     )
     yield opened
     opened.close()
