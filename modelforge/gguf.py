@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from modelforge import foreign, ggml
 from modelforge.errors import BaseProblem, Problem
-from modelforge.units import MIB, size_text
+from modelforge.gguf_cursor import ELEMENT, NOT_WHOLE, U64, Cursor, Malformed, NeedMore
+from modelforge.units import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +63,20 @@ class Header:
     projector_bytes: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """A file's header, and where things lie in the file, in bytes.
+
+    `keys`: of each metadata key where it begins and where its value ends. `data` is where the first tensor begins, or
+    would if there were one; each begins at a multiple of `alignment`.
+    """
+
+    header: Header
+    keys: Mapping[str, tuple[int, int]]
+    data: int
+    alignment: int
+
+
 LONG = 1024
 """Arrays of this many elements are skipped."""
 
@@ -80,7 +95,6 @@ _NUMBERS = {
     12: ("f64", struct.Struct("<d")),
 }
 _U32 = _NUMBERS[4][1]
-_U64 = _NUMBERS[10][1]
 _TYPE_AND_OFFSET = struct.Struct("<IQ")
 _NEWEST_VERSION = 3
 _MAX_DIMS = 4
@@ -90,33 +104,10 @@ _DEFAULT_ALIGNMENT = 32
 _HEAD = 256
 
 # Limits of what a sound file has, with room: the largest vocabularies have 0.3 M tokens and 0.5 M merges, models
-# with a tensor per expert 50 k tensors, texts are chat templates. Ollama 0.32 takes texts of 16 MiB at most.
+# with a tensor per expert 50 k tensors.
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 17
 _MAX_STRINGS = 1 << 22
-_MAX_TEXT = 16 * MIB
-_MAX_KEPT = 64 * MIB
-_ELEMENT = 32
-"""Bytes that an array's element costs in memory, about."""
-
-_DAMAGED = "the file is damaged: download or copy it again"
-_NOT_WHOLE = "the download or copy is not whole: do it again"
-
-
-class NeedMore(Exception):
-    """The header goes on behind the bytes that are there; at least the file's first `end` bytes are needed."""
-
-    def __init__(self, end: int) -> None:
-        self.end = end
-        super().__init__(end)
-
-
-class _Malformed(Exception):
-    """What is wrong with the file, and what to do."""
-
-    def __init__(self, message: str, hint: str = _DAMAGED) -> None:
-        self.hint = hint
-        super().__init__(message)
 
 
 def read_header(path: Path, name: str | None = None) -> Header:
@@ -125,6 +116,11 @@ def read_header(path: Path, name: str | None = None) -> Header:
     Raises:
         BaseProblem: it is not there, is no regular file, or no whole, sound GGUF v2 or v3.
     """
+    return read_layout(path, name).header
+
+
+def read_layout(path: Path, name: str | None = None) -> Layout:
+    """The same with where things lie in the file."""
     name = str(path) if name is None else name
     try:
         status = path.stat()
@@ -132,9 +128,9 @@ def read_header(path: Path, name: str | None = None) -> Header:
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise _problem(name, f"{what}, not a GGUF file", "name the .gguf file itself")
         if status.st_size == 0:
-            return parse_header(b"", 0, name)
+            return _parse(b"", 0, name)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return parse_header(data, len(data), name)
+            return _parse(data, len(data), name)
     except FileNotFoundError:
         raise _problem(name, "there is no such file", "check the path") from None
     except OSError as error:
@@ -154,124 +150,77 @@ def parse_header(data: bytes | mmap.mmap, file_bytes: int, file: str) -> Header:
         NeedMore: `data` ends inside the header.
         BaseProblem: the file is no whole, sound GGUF v2 or v3.
     """
+    return _parse(data, file_bytes, file).header
+
+
+def _parse(data: bytes | mmap.mmap, file_bytes: int, file: str) -> Layout:
     try:
-        return _header(_Cursor(data=data, size=file_bytes))
-    except _Malformed as error:
+        return _layout(Cursor(data=data, size=file_bytes))
+    except Malformed as error:
         raise _problem(file, str(error), error.hint) from None
 
 
-@dataclass(slots=True)
-class _Cursor:
-    """A place in the file. `size` is the whole file's, `kept` and `walked` count towards the limits."""
-
-    data: bytes | mmap.mmap
-    size: int
-    at: int = 0
-    kept: int = 0
-    walked: int = 0
-
-    def skip(self, count: int) -> int:
-        """Moves on by `count` bytes, which need not be there yet but must be in the file; tells where they begin."""
-        start = self.at
-        if count > self.size - start:
-            raise _Malformed(
-                f"cut inside its header: it ends at byte {self.size}, but {count} more are announced at byte {start}",
-                _NOT_WHOLE,
-            )
-        self.at = start + count
-        return start
-
-    def take(self, count: int) -> int:
-        """The same for bytes that must be there."""
-        start = self.skip(count)
-        if self.at > len(self.data):
-            raise NeedMore(self.at)
-        return start
-
-    def number(self, form: struct.Struct) -> int:
-        """One integer."""
-        (value,) = form.unpack_from(self.data, self.take(form.size))
-        return int(value)
-
-    def keep(self, count: int) -> None:
-        """Counts memory that the header will take."""
-        self.kept += count
-        if self.kept > _MAX_KEPT:
-            raise _Malformed(f"its metadata takes more than {size_text(_MAX_KEPT)}")
-
-    def text(self, what: str) -> str:
-        """A length and that much UTF-8; `what` names it in errors."""
-        at = self.at
-        length = self.number(_U64)
-        if length > _MAX_TEXT:
-            raise _Malformed(f"{what} at byte {at} is said to have {length} bytes")
-        self.keep(length + _ELEMENT)
-        start = self.take(length)
-        try:
-            return self.data[start : self.at].decode()
-        except UnicodeDecodeError as error:
-            raise _Malformed(f"{what} is not UTF-8 at byte {start + error.start}") from None
-
-
-def _header(cursor: _Cursor) -> Header:
+def _layout(cursor: Cursor) -> Layout:
     _check_magic(cursor)
     _check_version(cursor.number(_U32))
-    tensor_count, key_count = cursor.number(_U64), cursor.number(_U64)
+    tensor_count, key_count = cursor.number(U64), cursor.number(U64)
     _check_count("tensors", tensor_count, _MAX_TENSORS)
     _check_count("metadata keys", key_count, _MAX_KEYS)
     metadata = _metadata(cursor, key_count)
     alignment = _alignment(metadata)
     table = tuple(_tensor_lines(cursor, tensor_count))
-    _check_layout(table, _padded(cursor.at, alignment), alignment, cursor.size)
-    return Header(metadata=metadata, tensors=tuple(tensor for tensor, _ in table), file_bytes=cursor.size)
+    start = padded(cursor.at, alignment)
+    _check_layout(table, start, alignment, cursor.size)
+    header = Header(metadata=metadata, tensors=tuple(tensor for tensor, _ in table), file_bytes=cursor.size)
+    return Layout(header=header, keys=cursor.keys, data=start, alignment=alignment)
 
 
-def _check_magic(cursor: _Cursor) -> None:
+def _check_magic(cursor: Cursor) -> None:
     if not cursor.size:
-        raise _Malformed("not a GGUF file: it is empty", "download or copy it again")
+        raise Malformed("not a GGUF file: it is empty", "download or copy it again")
     cursor.take(min(_HEAD, cursor.size))
     cursor.at = 0
     head = bytes(cursor.data[:_HEAD])
     if not head.startswith(b"GGUF"[: cursor.size]):
         what, hint = foreign.looks_like(head)
-        raise _Malformed(f"not a GGUF file: it is {what}", hint)
+        raise Malformed(f"not a GGUF file: it is {what}", hint)
     cursor.take(4)
 
 
 def _check_version(version: int) -> None:
     if version and not version & 0xFFFF:
-        raise _Malformed(
+        raise Malformed(
             "a big-endian GGUF, which llama.cpp does not load on this machine",
             "convert it with llama.cpp's gguf_convert_endian.py, or take the little-endian file",
         )
     if version == 1:
-        raise _Malformed(
-            "GGUF version 1, which nothing reads any more", "download or convert the model again"
-        )
+        raise Malformed("GGUF version 1, which nothing reads any more", "download or convert the model again")
     if not 1 < version <= _NEWEST_VERSION:
-        raise _Malformed(
+        raise Malformed(
             f"GGUF version {version}; versions 2 and 3 can be read", "a newer modelforge may read it"
         )
 
 
 def _check_count(what: str, count: int, limit: int) -> None:
     if count > limit:
-        raise _Malformed(f"{count} {what} are announced, {limit} are the most that can be read")
+        raise Malformed(f"{count} {what} are announced, {limit} are the most that can be read")
 
 
-def _metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
+def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     metadata: dict[str, Value] = {}
     for _ in range(count):
+        start = cursor.at
         key = cursor.text("a metadata key")
         if not key:
-            raise _Malformed("a metadata key is empty")
+            raise Malformed("a metadata key is empty")
         if key in metadata:
-            raise _Malformed(f"the metadata key {_quoted(key)} is there twice")
+            raise Malformed(f"the metadata key {_quoted(key)} is there twice")
         metadata[key] = _value(cursor, key)
+        cursor.keys[key] = (start, cursor.at)
     return metadata
 
 
-def _value(cursor: _Cursor, key: str) -> Value:
+def _value(cursor: Cursor, key: str) -> Value:
     kind = cursor.number(_U32)
     if kind == _STRING:
         return cursor.text(f"the value of {_quoted(key)}")
@@ -282,10 +231,10 @@ def _value(cursor: _Cursor, key: str) -> Value:
     return value
 
 
-def _array(cursor: _Cursor, key: str) -> tuple[Scalar, ...] | LongArray:
-    kind, count = cursor.number(_U32), cursor.number(_U64)
+def _array(cursor: Cursor, key: str) -> tuple[Scalar, ...] | LongArray:
+    kind, count = cursor.number(_U32), cursor.number(U64)
     if kind == _ARRAY:
-        raise _Malformed(
+        raise Malformed(
             f"{_quoted(key)} is an array of arrays, which llama.cpp does not load", "convert the model again"
         )
     if kind == _STRING:
@@ -296,7 +245,7 @@ def _array(cursor: _Cursor, key: str) -> tuple[Scalar, ...] | LongArray:
         return LongArray(type=name, length=count)
     if cursor.at > len(cursor.data):
         raise NeedMore(cursor.at)
-    cursor.keep(count * _ELEMENT)
+    cursor.keep(count * ELEMENT)
     return struct.unpack_from(f"<{count}{form.format[1:]}", cursor.data, start)
 
 
@@ -304,13 +253,13 @@ def _number_type(kind: int, key: str) -> tuple[str, struct.Struct]:
     try:
         return _NUMBERS[kind]
     except KeyError:
-        raise _Malformed(f"{_quoted(key)} has the unknown value type {kind}") from None
+        raise Malformed(f"{_quoted(key)} has the unknown value type {kind}") from None
 
 
-def _strings(cursor: _Cursor, count: int, key: str) -> tuple[str, ...] | LongArray:
+def _strings(cursor: Cursor, count: int, key: str) -> tuple[str, ...] | LongArray:
     cursor.walked += count
     if cursor.walked > _MAX_STRINGS:
-        raise _Malformed(
+        raise Malformed(
             f"{_quoted(key)} is said to have {count} texts; {_MAX_STRINGS} in a file are the most that can be read"
         )
     if count < LONG:
@@ -319,9 +268,9 @@ def _strings(cursor: _Cursor, count: int, key: str) -> tuple[str, ...] | LongArr
     return LongArray(type="str", length=count)
 
 
-def _skip_strings(cursor: _Cursor, count: int) -> None:
+def _skip_strings(cursor: Cursor, count: int) -> None:
     """The one hot loop: half a million lengths in a usual model, each telling where the next one lies."""
-    unpack, data, at = _U64.unpack_from, cursor.data, cursor.at
+    unpack, data, at = U64.unpack_from, cursor.data, cursor.at
     try:
         for _ in repeat(None, count):
             at += 8 + unpack(data, at)[0]
@@ -331,46 +280,46 @@ def _skip_strings(cursor: _Cursor, count: int) -> None:
     cursor.skip(at - cursor.at)
 
 
-def _tensor_lines(cursor: _Cursor, count: int) -> Iterator[tuple[Tensor, int]]:
+def _tensor_lines(cursor: Cursor, count: int) -> Iterator[tuple[Tensor, int]]:
     """The tensor table: each tensor and its offset in the data."""
     names: set[str] = set()
     for _ in range(count):
         name = cursor.text("a tensor's name")
         if len(name.encode()) > _MAX_NAME:
-            raise _Malformed(f"the tensor name {_quoted(name)} is longer than {_MAX_NAME} bytes")
+            raise Malformed(f"the tensor name {_quoted(name)} is longer than {_MAX_NAME} bytes")
         if name in names:
-            raise _Malformed(f"the tensor {_quoted(name)} is there twice")
+            raise Malformed(f"the tensor {_quoted(name)} is there twice")
         names.add(name)
         dims = _dims(cursor, name)
         number, offset = _TYPE_AND_OFFSET.unpack_from(cursor.data, cursor.take(_TYPE_AND_OFFSET.size))
         yield _tensor(name, dims, number), offset
 
 
-def _dims(cursor: _Cursor, name: str) -> tuple[int, ...]:
+def _dims(cursor: Cursor, name: str) -> tuple[int, ...]:
     count = cursor.number(_U32)
     if count > _MAX_DIMS:
-        raise _Malformed(f"the tensor {_quoted(name)} has {count} dimensions, {_MAX_DIMS} are the most")
+        raise Malformed(f"the tensor {_quoted(name)} has {count} dimensions, {_MAX_DIMS} are the most")
     dims = struct.unpack_from(f"<{count}Q", cursor.data, cursor.take(8 * count))
     if max(dims, default=0) > _MAX_ELEMENTS or math.prod(dims) > _MAX_ELEMENTS:
-        raise _Malformed(f"the tensor {_quoted(name)} has the impossible shape {list(dims)}")
+        raise Malformed(f"the tensor {_quoted(name)} has the impossible shape {list(dims)}")
     return dims
 
 
 def _tensor(name: str, dims: tuple[int, ...], number: int) -> Tensor:
     kind = ggml.TYPES.get(number)
     if number in ggml.REMOVED:
-        raise _Malformed(
+        raise Malformed(
             f"the tensor {_quoted(name)} has type {number}, which llama.cpp has dropped",
             "quantize the model again",
         )
     if kind is None:
-        raise _Malformed(
+        raise Malformed(
             f"the tensor {_quoted(name)} has the unknown type {number}",
             f"{max(ggml.TYPES)} is the highest known one: the file is damaged, newer than this modelforge, "
             "or made for a fork of llama.cpp",
         )
     if dims and dims[0] % kind.block:
-        raise _Malformed(
+        raise Malformed(
             f"the tensor {_quoted(name)} has rows of {dims[0]}, but {kind.name} stores {kind.block} at a time"
         )
     blocks = -(-math.prod(dims) // kind.block)
@@ -380,7 +329,7 @@ def _tensor(name: str, dims: tuple[int, ...], number: int) -> Tensor:
 def _alignment(metadata: Mapping[str, Value]) -> int:
     value = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0 or value & (value - 1):
-        raise _Malformed(f"general.alignment is {value!r}, not a power of two")
+        raise Malformed(f"general.alignment is {value!r}, not a power of two")
     return value
 
 
@@ -389,21 +338,22 @@ def _check_layout(table: tuple[tuple[Tensor, int], ...], start: int, alignment: 
     end = expected = 0
     for tensor, offset in table:
         if offset != expected:
-            raise _Malformed(
+            raise Malformed(
                 f"the tensor {_quoted(tensor.name)} lies at byte {offset} of the data, not at {expected}",
                 "the file is damaged, or was made for a fork of llama.cpp with other types",
             )
         end = expected + tensor.bytes
-        expected = _padded(end, alignment)
+        expected = padded(end, alignment)
     missing = start + end - size if table else 0
     if missing > 0:
-        raise _Malformed(
+        raise Malformed(
             f"cut: {size_text(missing)} of {size_text(start + end)} are missing ({missing} bytes)",
-            _NOT_WHOLE,
+            NOT_WHOLE,
         )
 
 
-def _padded(size: int, alignment: int) -> int:
+def padded(size: int, alignment: int) -> int:
+    """`size` up to the next multiple of `alignment`."""
     return -(-size // alignment) * alignment
 
 

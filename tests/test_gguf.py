@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from modelforge import ggml
 from modelforge.errors import BaseProblem, ExitCode
-from modelforge.gguf import Header, LongArray, NeedMore, parse_header, read_header
+from modelforge.gguf import Header, LongArray, parse_header, read_header
+from modelforge.gguf_cursor import NeedMore
 from tests.ggufs import Typed, header_bytes, string_bytes, tensor_bytes, tiny_llama, value_bytes, write_gguf
 
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ def test_a_hole_of_a_terabyte_costs_neither_time_nor_memory(tmp_path: Path) -> N
 
 
 def test_metadata_beyond_its_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelforge.gguf._MAX_KEPT", 1 << 20)
+    monkeypatch.setattr("modelforge.gguf_cursor._MAX_KEPT", 1 << 20)
     texts = b"".join(string_bytes(f"k{n}") + value_bytes("x" * 300_000) for n in range(4))
     assert refused_bytes(tmp_path, raw(4, 0, texts)) == "its metadata takes more than 1.0 MiB"
     numbers = b"".join(string_bytes(f"k{n}") + value_bytes((0,) * 1000) for n in range(40))

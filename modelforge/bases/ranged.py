@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelforge.errors import BaseProblem
-from modelforge.gguf import NeedMore, parse_header
+from modelforge.gguf import parse_header
+from modelforge.gguf_cursor import NeedMore
 from modelforge.units import MIB, size_text
 
 if TYPE_CHECKING:
