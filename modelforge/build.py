@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from modelforge.bases import HubFile, RegistryModel
-from modelforge.download import DownloadCut, download_file
+from modelforge.bases import RegistryModel
+from modelforge.download import DownloadCut
 from modelforge.errors import BuildFailed, ForgeError, SmokeFailed, Unreachable
 from modelforge.events import Step
 from modelforge.journal import JournalEntry, Pending
@@ -25,6 +25,7 @@ from modelforge.smoke import SmokeContext, SmokeReport, run_smoke, tests_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from modelforge.bases import Candidate
     from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.journal import EventKind, Journal
@@ -41,7 +42,8 @@ class Order:
     """What to build. `name` is the model's full name; `here`: the plan's hardware is the runtime's machine.
 
     `content` and `plan_digest` identify what is built (`sha256:<hex>`), `commit` the project's
-    state. `announce` is called once, before any work is done. `fetch` is where a base in a registry comes from.
+    state. `announce` is called once, before any work is done. `fetch` is where a base in a registry comes from;
+    `gather` makes the base one of files that are here, None where it is none of files or they are here.
     """
 
     profile: Profile
@@ -60,6 +62,7 @@ class Order:
     memory_here: int | None = None
     gpu_here: bool = True
     fetch: Fetch | None = None
+    gather: Callable[[Candidate], Candidate] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -299,28 +302,20 @@ def _brought(order: Order, bench: Bench, seconds: dict[str, float]) -> Rendered:
 
     What a server has made of one stands without it.
     """
-    rendered, source = order.rendered, order.rendered.base.source
-    if isinstance(source, HubFile):
-        return _downloaded(order, bench, source, seconds)
-    if not isinstance(source, RegistryModel) or order.fetch is None:
+    rendered, base = order.rendered, order.rendered.base
+    registry = base.source if isinstance(base.source, RegistryModel) and order.fetch else None
+    if registry is None and order.gather is None:
         return rendered
-    if rendered.base.quantize and bench.runtime.expected(rendered) is not None:
-        return rendered
-    start = bench.now()
-    served = bench.runtime.bring(source, order.fetch, bench.emit)
-    seconds["bring"] = bench.now() - start
-    return replace(rendered, base=replace(rendered.base, source=served))
-
-
-def _downloaded(order: Order, bench: Bench, source: HubFile, seconds: dict[str, float]) -> Rendered:
-    """A file of the Hub becomes one on this machine, unless the runtime has its weights."""
-    rendered = order.rendered
-    if order.fetch is None or bench.runtime.expected(rendered) is not None:
+    made = order.gather is not None or base.quantize is not None
+    if made and bench.runtime.expected(rendered) is not None:
         return rendered
     start = bench.now()
-    file = download_file(order.fetch, source, bench.emit)
+    if order.gather is not None:
+        base = order.gather(base)
+    elif registry is not None and order.fetch is not None:
+        base = replace(base, source=bench.runtime.bring(registry, order.fetch, bench.emit))
     seconds["bring"] = bench.now() - start
-    return replace(rendered, base=replace(rendered.base, source=file))
+    return replace(rendered, base=base)
 
 
 def _staged_smoke(order: Order, bench: Bench, staged: str, seconds: dict[str, float]) -> SmokeReport | None:

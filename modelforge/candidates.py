@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from modelforge.bases.hub import NoLibrary
 from modelforge.bases.hubcandidates import hub_candidates, is_hub
 from modelforge.bases.local import is_local, is_registry, local_candidates
+from modelforge.bases.projectors import refuse_projector
 from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.served import NothingServed, served_candidates
 from modelforge.bases.tags import is_ladder
@@ -37,10 +38,11 @@ def find(work: Work, target: Target) -> Found:
     if is_local(base.model, root):
         headers = site.cache / "headers"
         return Found(candidates=local_candidates(base, root=root, hashes=site.hashes, headers=headers))
-    if not is_registry(base.model):
-        return _named(work, target)
     if is_hub(base.model):
         return _hugging_face(work, target)
+    refuse_projector(base, "a model that brings its own encoder, if it has one")
+    if not is_registry(base.model):
+        return _named(work, target)
     host = reference_of(base.model, base.tag).host
     try:
         return registry_candidates(base, work.source(host, insecure=base.insecure))

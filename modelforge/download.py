@@ -146,7 +146,7 @@ def download_all(
 
 
 def download_file(fetch: Fetch, file: HubFile, emit: Emit, *, patience: Patience | None = None) -> LocalFile:
-    """Brings a file of the Hub to its place on this machine; one that lies there is hashed again, and then taken.
+    """Brings a file of the Hub to its place, in a folder that is held; one that lies there is hashed again, and taken.
 
     Raises:
         DownloadCut: the Hub cannot be reached.
@@ -162,18 +162,17 @@ def download_file(fetch: Fetch, file: HubFile, emit: Emit, *, patience: Patience
 
     wanted = Wanted(digest=file.digest, bytes=file.bytes, name=name)
     emit(Step(stage="pull", text=f"{name} from hf.co/{file.repository}, {size_text(file.bytes)}"))
-    with download_folder(file.here.parent, emit):
-        with _refusals(file.here.parent):
-            if file.here.exists():
-                file.here.replace(file.here.with_name(file.here.name + _PART))
-        download(
-            lambda start: fetch.open(file.digest, start),
-            wanted,
-            file.here,
-            told=told,
-            emit=emit,
-            patience=patience,
-        )
+    with _refusals(file.here.parent):
+        if file.here.exists():
+            file.here.replace(file.here.with_name(file.here.name + _PART))
+    download(
+        lambda start: fetch.open(file.digest, start),
+        wanted,
+        file.here,
+        told=told,
+        emit=emit,
+        patience=patience,
+    )
     return LocalFile(path=file.here, bytes=file.bytes)
 
 

@@ -91,6 +91,21 @@ class Hashes:
             raise _problem(path, f"cannot be read: {reason}", "check its path and permissions") from None
         return found
 
+    def whole_of(self, parts: str) -> str | None:
+        """`sha256:<hex>` of the one file that a model in several files was joined into, by the digest of its parts."""
+        try:
+            digest = self._whole(parts).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+        return digest if _DIGEST.fullmatch(digest) else None
+
+    def keep_whole(self, parts: str, digest: str) -> None:
+        """Keeps that digest; it can never become another."""
+        put(self._whole(parts), digest.encode("ascii"))
+
+    def _whole(self, parts: str) -> Path:
+        return self.folder / f"whole-{parts.partition(':')[2]}.txt"
+
     def _recall(self, identity: Identity) -> str | None:
         digest = kept(self.folder, identity, "digest")
         return digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else None

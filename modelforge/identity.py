@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modelforge.bases import LocalFile, LocalFolder
+from modelforge.bases import HubFile, LocalFile, LocalFolder, SplitModel
 from modelforge.bases.quantized import weights_digest
 from modelforge.errors import ForgeError
 from modelforge.events import Progress
@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 def content_of(site: Site, made: Rendered) -> str:
     """`sha256:<hex>` of all that the model gets, the same on every machine. Hashes weights once per file."""
     source = made.base.source
-    told = _progress(site, source) if isinstance(source, LocalFile | LocalFolder) else None
+    told = _progress(site, source) if isinstance(source, LocalFile | LocalFolder | SplitModel) else None
     weights = weights_digest(made.base, site.hashes, told)
     return content_digest(made, weights, [site.hashes.sha256(path) for path in made.request.adapters])
 
 
-def _progress(site: Site, source: LocalFile | LocalFolder) -> Callable[[int], None]:
+def _progress(site: Site, source: LocalFile | LocalFolder | SplitModel) -> Callable[[int], None]:
+    first = source.parts[0] if isinstance(source, SplitModel) else source
+    text = f"reading {first.path.rpartition('/')[2] if isinstance(first, HubFile) else first.path.name}"
+
     def told(done: int) -> None:
-        site.emit(Progress(stage="import", text=f"reading {source.path.name}", done=done, total=source.bytes))
+        site.emit(Progress(stage="import", text=text, done=done, total=source.bytes))
 
     return told
 

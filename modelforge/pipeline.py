@@ -15,6 +15,7 @@ from modelforge.candidates import find
 from modelforge.download import Fetch
 from modelforge.errors import DoesNotFit
 from modelforge.events import Step
+from modelforge.gather import gather, is_gathered, to_fetch
 from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
 from modelforge.longest import resolve_longest
@@ -134,6 +135,7 @@ def build_target(
         keep_failed=options.keep_failed,
         wait=options.wait,
         fetch=_fetch(work, made.base),
+        gather=None if is_gathered(made.base) else lambda base: _gather(work, base),
     )
     known = _seen(work, order)
     if known is not None:
@@ -158,10 +160,8 @@ def _check_makeable(work: Work, decided: Plan) -> None:
 
 
 def _fetch(work: Work, base: Candidate) -> Fetch | None:
-    """Where the blobs of a base in a registry or the Hub come from. Nobody is called before one is opened."""
+    """Where the blobs of a base in a registry come from. Nobody is called before one is opened."""
     source = base.source
-    if isinstance(source, HubFile):
-        return Fetch(open=lambda _digest, start: work.hub().stream(source, start), folder=source.here.parent)
     if not isinstance(source, RegistryModel):
         return None
     name = parse(source.name)
@@ -170,7 +170,18 @@ def _fetch(work: Work, base: Candidate) -> Fetch | None:
         registry = work.source(name.host.casefold(), insecure=source.insecure).registry
         return registry.stream(f"{name.namespace}/{name.model}", digest, start)
 
-    return Fetch(open=opened, folder=work.site.cache / "downloads")
+    return Fetch(open=opened, folder=work.site.downloads)
+
+
+def _gather(work: Work, base: Candidate) -> Candidate:
+    """A base of files that are all on this machine."""
+    files = {file.digest: file for file in base.files if isinstance(file, HubFile)}
+
+    def opened(digest: str, start: int) -> AbstractContextManager[Iterator[bytes]]:
+        return work.hub().stream(files[digest], start)
+
+    site = work.site
+    return gather(base, Fetch(open=opened, folder=site.downloads), site.hashes, site.emit)
 
 
 def _seen(work: Work, order: Order) -> BuildResult | None:
@@ -232,8 +243,8 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        from_registry = isinstance(made.base.source, RegistryModel | HubFile)
-        wanted = runtime.expected(made) if standing or from_registry else None
+        elsewhere = isinstance(made.base.source, RegistryModel) or not is_gathered(made.base)
+        wanted = runtime.expected(made) if standing or elsewhere else None
     except BrokenModel as broken:
         return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
     found = (
@@ -245,17 +256,15 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         stands=standing is not None,
         differences=found if standing else (),
         container=container,
-        fetches=0 if wanted else _fetched_bytes(runtime, made),
+        fetches=0 if wanted else _fetched_bytes(work, runtime, made),
     )
 
 
-def _fetched_bytes(runtime: Runtime, made: Rendered) -> int:
+def _fetched_bytes(work: Work, runtime: Runtime, made: Rendered) -> int:
     """What a build that finds no weights would fetch: nothing where the model is there, of which they are made."""
     source = made.base.source
-    if isinstance(source, HubFile):
-        return 0 if source.here.exists() else source.bytes
     if not isinstance(source, RegistryModel):
-        return 0
+        return to_fetch(made.base, work.site.downloads, work.site.hashes)
     as_it_is = replace(made, base=replace(made.base, quantize=None))
     if made.base.quantize and runtime.expected(as_it_is) is not None:
         return 0

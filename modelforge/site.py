@@ -46,3 +46,8 @@ class Site:
     def hashes(self) -> Hashes:
         """The cache of file digests."""
         return Hashes(self.cache / "hashes")
+
+    @property
+    def downloads(self) -> Path:
+        """Where files lie that are downloaded, or made of downloaded ones, on their way to a runtime."""
+        return self.cache / "downloads"

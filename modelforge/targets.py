@@ -107,7 +107,7 @@ class Work:
         return open_hub(
             self.site.environment,
             Kept(self.site.cache / "hub", self.site.now),
-            downloads=self.site.cache / "downloads",
+            downloads=self.site.downloads,
             timeouts=self.site.project.settings.timeouts,
             emit=self.site.emit,
         )

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from modelforge.bases import Candidate, HubFile, LocalFile, LocalFolder, RegistryModel, ServedModel
+from modelforge.bases import (
+    Candidate,
+    HubFile,
+    LocalFile,
+    LocalFolder,
+    RegistryModel,
+    ServedModel,
+    SplitModel,
+)
 from modelforge.errors import BuildFailed, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.render import Rendered, Request
@@ -319,6 +327,10 @@ class FakeRuntime:
             quantized and self._quantized(base) in self.weights
         ):
             return
+        if isinstance(source, SplitModel):
+            if source.whole is None and base.digest not in self._weights_here():
+                raise BuildFailed(f"the parts of '{base.ref}' were not joined")
+            return
         there = self._key(source.name) in self.models
         if isinstance(source, HubFile):
             there = base.digest in self._weights_here()
@@ -331,7 +343,7 @@ class FakeRuntime:
 
     def _base(self, base: Candidate) -> Standing:
         source = base.source
-        if isinstance(source, HubFile):
+        if isinstance(source, HubFile | SplitModel):
             return some_standing(weights=(base.digest or "",))
         if base.quantize is not None and not isinstance(source, LocalFile | LocalFolder):
             return some_standing(weights=(self._quantized(base),))

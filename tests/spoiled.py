@@ -125,6 +125,9 @@ VALUES: dict[str, tuple[str, ...]] = {
         "pattern = 'plain'",
         "quantize = 'Q5_K_M'",
         "insecure = 'yes'",
+        "projector = ''",
+        "projector = false",
+        "projector = '../mmproj.gguf'",
     ),
     "parameters": (
         "temperature = 'warm'",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
-from modelforge.bases import HubFile
+from modelforge.bases import HubFile, SplitModel
 from modelforge.bases.hubcandidates import hub_candidates
-from modelforge.bases.quantized import made_digest
+from modelforge.bases.quantized import made_digest, split_digest
 from modelforge.errors import BaseProblem, Unreachable
 from modelforge.profile.schema import Base
 from modelforge.registry import NotThere
@@ -17,6 +17,7 @@ from tests.ggufs import tiny_llama
 from tests.hubs import CDN, FakeHub
 from tests.projects import Place, place
 from tests.registries import sha256
+from tests.splits import split_gguf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,28 +163,64 @@ def test_what_a_server_is_to_make_of_a_file_in_full_precision(here: Place) -> No
         find(here, tag="Q8_0", quantize="Q4_K_M")
 
 
-def test_a_projector_is_counted_and_that_it_is_left_out_is_said(here: Place) -> None:
-    here.hub.files |= {
-        "mmproj-F16.gguf": bytes(2000),
-        "mmproj-BF16.gguf": bytes(1500),
-        "mmproj-F32.gguf": bytes(4000),
-    }
-    found = find(here, tag="Q8_0")
-    assert [one.projector_bytes for one in found.candidates] == [2000]
-    assert found.notes == (
-        "mmproj-F16.gguf is counted, but what is built takes text only: projectors are not added yet",
-    )
+def test_an_encoder_is_taken_the_smallest_in_half_precision(here: Place) -> None:
+    encoders = {"mmproj-F16.gguf": 2000, "mmproj-BF16.gguf": 1500, "mmproj-F32.gguf": 4000}
+    here.hub.files |= {name: bytes(size) for name, size in encoders.items()}
+    (one,) = find(here, tag="Q8_0").candidates
+    assert (one.projector_bytes, here.hub.requests[-1].url.path.endswith("Q8_0.gguf")) == (2000, True)
+    assert isinstance(one.projector, HubFile)
+    assert isinstance(one.source, HubFile)
+    assert (one.projector.path, one.projector.commit) == ("mmproj-F16.gguf", one.source.commit)
+    assert one.digest == made_digest(one.source.digest, None, one.projector.digest)
+    (other,) = find(here, tag="Q8_0", projector="MMPROJ-bf16.gguf").candidates
+    assert (other.projector_bytes, other.digest != one.digest) == (1500, True)
+    (plain,) = find(here, tag="Q8_0", projector="none").candidates
+    assert (plain.projector, plain.projector_bytes, plain.digest) == (None, 0, one.source.digest)
+    with pytest.raises(BaseProblem, match=r"hf\.co/org/repo has no encoder mmproj-F8\.gguf") as caught:
+        find(here, tag="Q8_0", projector="mmproj-F8.gguf")
+    assert "did you mean 'mmproj-F" in (caught.value.problems[0].hint or "")
 
 
-def test_models_in_parts_are_left_out_or_refused(here: Place) -> None:
-    parts = {f"Q6_K/Tiny-Q6_K-0000{n}-of-00002.gguf": bytes(10) for n in (1, 2)}
+def parts_of(here: Place, name: str, folder: Path, at: list[int]) -> dict[str, bytes]:
+    """A file of the Hub in parts, in a folder of its quant."""
+    whole = folder / "whole.gguf"
+    whole.write_bytes(here.hub.files[name])
+    files = split_gguf(whole, folder / "parts" / "Tiny-7B-Q6_K", at)
+    return {f"Q6_K/{file.name}": file.read_bytes() for file in files}
+
+
+def test_models_in_parts_are_planned_from_the_headers_of_all_parts(here: Place, tmp_path: Path) -> None:
+    parts = parts_of(here, "Tiny-7B-Q8_0.gguf", tmp_path, [1, 4])
+    (alone,) = find(here, tag="Q8_0").candidates
     here.hub.files |= parts
-    assert refs(find(here)) == ["hf.co/org/repo:Q4_K_M", "hf.co/org/repo:Q8_0"]
-    with pytest.raises(BaseProblem, match=r"hf\.co/org/repo has q6_k in parts only") as caught:
+    (one,) = find(here, tag="q6_k").candidates
+    assert one.ref == "hf.co/org/repo:Tiny-7B-Q6_K-00001-of-00003.gguf"  # its header says Q8_0
+    assert isinstance(one.source, SplitModel)
+    assert [(part.path, part.digest) for part in one.source.parts if isinstance(part, HubFile)] == [
+        (path, sha256(data)) for path, data in parts.items()
+    ]
+    assert one.shape == alone.shape
+    assert one.digest == split_digest(map(sha256, parts.values()))
+    asked = {request.url.path.rpartition("/")[2] for request in here.hub.requests}
+    assert len([path for path in asked if "-of-00003.gguf" in path]) == 3
+
+
+def test_a_model_of_which_a_part_is_missing_is_left_out_and_said(here: Place, tmp_path: Path) -> None:
+    parts = parts_of(here, "Tiny-7B-Q8_0.gguf", tmp_path, [1, 4])
+    del parts["Q6_K/Tiny-7B-Q6_K-00002-of-00003.gguf"]
+    here.hub.files |= parts
+    found = find(here)
+    assert refs(found) == ["hf.co/org/repo:Q4_K_M", "hf.co/org/repo:Q8_0"]
+    (note,) = found.notes
+    assert note.startswith(
+        "hf.co/org/repo has not all parts of Tiny-7B-Q6_K, which is left out: Q6_K/Tiny-7B-Q6_K-00002"
+    )
+    with pytest.raises(
+        BaseProblem, match=r"not all of that model's parts: Q6_K/Tiny-7B-Q6_K-00002-of-00003\.gguf"
+    ):
         find(here, tag="q6_k")
-    assert "llama-gguf-split --merge" in (caught.value.problems[0].hint or "")
     here.hub.files = parts
-    with pytest.raises(BaseProblem, match="has its models in parts only"):
+    with pytest.raises(BaseProblem, match="not all of that model's parts"):
         find(here)
 
 

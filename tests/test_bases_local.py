@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from modelforge.bases import Candidate, LocalFile
+from modelforge.bases import Candidate, LocalFile, SplitModel
 from modelforge.bases.headers import has_token
 from modelforge.bases.local import is_local, is_registry, local_candidates
 from modelforge.errors import ExitCode, UsageProblem
 from modelforge.filehash import Hashes
 from modelforge.profile.schema import Base
 from tests.ggufs import tiny_llama, write_gguf
+from tests.projectors import projector_file
+from tests.splits import split_gguf
 
 
 def candidates(root: Path, model: str = "./models/*.gguf", **keys: object) -> tuple[Candidate, ...]:
@@ -225,6 +227,60 @@ def test_adapters_and_projectors_are_passed_over(root: Path) -> None:
     assert len(refs(root)) == 4
 
 
+# Several files
+
+
+def test_a_model_in_parts_is_one_candidate_with_the_header_of_the_whole(root: Path) -> None:
+    whole = root / "models" / "tiny-7b-instruct-Q8_0.gguf"
+    parts = split_gguf(whole, root / "m" / "tiny-7b-Q8_0", [1, 4])
+    (one,) = candidates(root, "./m/*.gguf")
+    (alone,) = candidates(root, tag=whole.name)
+    assert one.ref == "./m/tiny-7b-Q8_0-00001-of-00003.gguf"
+    assert isinstance(one.source, SplitModel)
+    assert [part.path for part in one.source.parts if isinstance(part, LocalFile)] == parts
+    assert one.source.bytes == sum(part.stat().st_size for part in parts)
+    assert (one.shape, one.quant, one.size) == (alone.shape, alone.quant, alone.size)
+
+
+@pytest.mark.parametrize(
+    ("model", "tag"),
+    [
+        ("./m/x-00001-of-00003.gguf", None),
+        ("./m/x-00003-of-00003.gguf", None),
+        ("./m/*-00002-of-*.gguf", None),
+        ("./m/*.gguf", "x"),
+        ("./m/*.gguf", "x-00001-of-00003"),
+        ("./m/*.gguf", "x-00002-of-00003.gguf"),
+    ],
+)
+def test_any_of_its_parts_names_a_model(root: Path, model: str, tag: str | None) -> None:
+    split_gguf(root / "models" / "tiny-7b-instruct-Q8_0.gguf", root / "m" / "x", [1, 4])
+    tiny_llama(root / "m" / "y.gguf")
+    assert refs(root, model, **({"tag": tag} if tag else {})) == ["./m/x-00001-of-00003.gguf"]
+
+
+def test_the_digest_of_parts_is_known_when_those_of_all_parts_are(root: Path) -> None:
+    parts = split_gguf(root / "models" / "tiny-7b-instruct-Q8_0.gguf", root / "m" / "x", [1])
+    hashes = Hashes(root / ".cache", now=lambda: time.time_ns() + 10**10)
+    base = Base(model="./m/*.gguf")
+    for part in parts:
+        assert local_candidates(base, root=root, hashes=hashes)[0].digest is None
+        hashes.sha256(part)
+    (one,) = local_candidates(base, root=root, hashes=hashes)
+    lines = "".join(f"sha256:{hashlib.sha256(part.read_bytes()).hexdigest()}\n" for part in parts)
+    assert one.digest == f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def test_an_encoder_of_its_own_is_a_part_of_every_candidate(root: Path) -> None:
+    encoder = projector_file(root / "models" / "mmproj-F16.gguf")
+    for one in candidates(root, projector="./models/mmproj-*.gguf"):
+        assert one.projector == LocalFile(path=encoder, bytes=encoder.stat().st_size)
+        assert one.projector_bytes == encoder.stat().st_size
+        assert one.files[-1] == one.projector
+    assert len(candidates(root, projector="./models/mmproj-F16.gguf")) == 4
+    assert [one.projector for one in candidates(root, projector="none")] == [None] * 4
+
+
 # What is refused
 
 
@@ -236,14 +292,65 @@ def test_when_only_other_files_are_left_each_is_named(root: Path) -> None:
     assert "./m/mm.gguf|a projector" in said
 
 
-@pytest.mark.parametrize("model", ["./m/big-00001-of-00003.gguf", "./m/*.gguf"])
-def test_a_split_model_is_said_to_be_unsupported(root: Path, model: str) -> None:
-    (root / "m").mkdir()
-    for part in (1, 2, 3):
-        write_gguf(root / "m" / f"big-{part:05d}-of-00003.gguf", {"split.count": 3}, [])
-    said = refused(root, model)
-    assert "split in 3; split models are not supported yet" in said
-    assert "llama-gguf-split --merge" in said
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("split.no", "is no part 2 of 3: its split.no is not there|"),
+        ("split.count", "is no part 2 of 3: its split.count is not there|"),
+        ("split.tensors.count", "is no part 2 of 3: its split.tensors.count is not there|"),
+    ],
+)
+def test_a_part_that_does_not_say_which_it_is(root: Path, key: str, said: str) -> None:
+    split_gguf(
+        root / "models" / "tiny-7b-instruct-Q8_0.gguf", root / "m" / "big", [1, 4], keys={1: {key: None}}
+    )
+    assert f"./m/big-00002-of-00003.gguf|{said}" in refused(root, "./m/*.gguf")
+
+
+def test_parts_of_two_models_are_told_apart(root: Path) -> None:
+    for size in ("7b", "3b"):
+        whole = root / "models" / f"tiny-{size}-instruct-Q8_0.gguf"
+        split_gguf(whole, root / "m" / size, [1, 4] if size == "7b" else [2, 4])
+    (root / "m" / "3b-00001-of-00003.gguf").replace(root / "m" / "7b-00001-of-00003.gguf")
+    said = refused(root, "./m/7b-*.gguf")
+    assert "./m/7b-00001-of-00003.gguf|the 3 parts have" in said
+    assert "they are of different models" in said
+
+
+def test_missing_parts_are_all_named(root: Path) -> None:
+    parts = split_gguf(root / "models" / "tiny-7b-instruct-Q8_0.gguf", root / "m" / "big", [1, 4, 5])
+    parts[0].unlink()
+    parts[2].unlink()
+    said = refused(root, "./m/*.gguf")
+    for part in (1, 3):
+        assert f"./m/big-0000{part}-of-00004.gguf|is missing: the model is split in 4" in said
+
+
+@pytest.mark.parametrize(
+    "name", ["big-00003-of-00002.gguf", "big-00000-of-00002.gguf", "big-00001-of-99999.gguf"]
+)
+def test_a_name_that_counts_wrongly(root: Path, name: str) -> None:
+    tiny_llama(root / "m" / name)
+    assert f"./m/{name}|its name says part " in refused(root, "./m/*.gguf")
+
+
+def test_a_part_under_another_name_is_no_model(root: Path) -> None:
+    parts = split_gguf(root / "models" / "tiny-7b-instruct-Q8_0.gguf", root / "m" / "big", [3])
+    parts[0].replace(root / "m" / "renamed.gguf")
+    parts[1].unlink()
+    said = refused(root, "./m/*.gguf")
+    assert "./m/renamed.gguf|a part of a model that is split in 2, and its name does not say which|" in said
+
+
+def test_an_encoder_that_is_none(root: Path) -> None:
+    said = refused(root, projector="./models/tiny-3b-instruct-Q8_0.gguf")
+    assert (
+        "./models/tiny-3b-instruct-Q8_0.gguf|no encoder of images or sound: its architecture is llama|"
+        in said
+    )
+    assert "matches no file" in refused(root, projector="./models/mmproj.gguf")
+    assert "base.projector matches ./models/tiny-3b-" in refused(root, projector="./models/tiny-*.gguf")
+    assert "lies outside of the project" in refused(root, projector="../mmproj.gguf")
 
 
 def test_a_missing_file_gets_the_nearest_name(root: Path) -> None:

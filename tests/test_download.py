@@ -286,6 +286,7 @@ def test_a_file_of_the_hub_is_brought_to_its_place_once(tmp_path: Path) -> None:
     file = hub_file(tmp_path / "d", registry)
     fetch = Fetch(open=registry.open, folder=tmp_path / "d")
     patience = Patience(sleep=Sleeper())
+    file.here.parent.mkdir()
     assert download_file(fetch, file, heard, patience=patience) == LocalFile(path=file.here, bytes=len(DATA))
     assert (file.here.read_bytes(), registry.starts) == (DATA, [0, 2500])
     assert "tiny-Q8_0.gguf from hf.co/org/repo, 10.0 KiB" in heard.texts[0]

@@ -144,7 +144,7 @@ def test_a_file_is_sent_once_and_the_quant_asked_for_by_name(
     (sent,) = fake.blobs
     assert fake.created[0] == {
         "model": name,
-        "files": {"weights.gguf": sent},
+        "files": {"1-weights.gguf": sent},
         "quantize": "Q4_K_M",
         "stream": True,
     }

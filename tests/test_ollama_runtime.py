@@ -299,7 +299,7 @@ def test_a_blob_that_arrived_after_all_is_no_error(
     base = some_candidate(source=LocalFile(path=file, bytes=file.stat().st_size))
     start(fake).create(some_rendered(base=base), "made", silent)
     assert [key for key, _body in fake.asked].count("POST blob") == 1
-    assert fake.bodies("POST /api/create")[0]["files"].keys() == {"weights.gguf"}
+    assert fake.bodies("POST /api/create")[0]["files"].keys() == {"1-weights.gguf"}
 
 
 def test_via_cli_names_every_loss_and_touches_nothing(start: Callable[..., OllamaRuntime]) -> None:

@@ -52,7 +52,7 @@ def written(store: Store, made: Recipe, name: str = "base") -> Manifest:
 
 
 def base(store: Store, header: Header, **request: Any) -> Manifest:
-    return written(store, from_file(WEIGHTS, header, some_request(**request), [], Defaults()))
+    return written(store, from_file([WEIGHTS], header, some_request(**request), [], Defaults()))
 
 
 def test_a_model_from_a_file_has_ollamas_layers_in_ollamas_order(header: Header) -> None:
@@ -63,7 +63,7 @@ def test_a_model_from_a_file_has_ollamas_layers_in_ollamas_order(header: Header)
         parameters={"temperature": 0.7, "num_ctx": 4096, "stop": ("<|im_end|>",)},
         messages=(Turn(role="user", content="<hi>"),),
     )
-    made = from_file(WEIGHTS, header, request, [ADAPTER], Defaults())
+    made = from_file([WEIGHTS], header, request, [ADAPTER], Defaults())
     kinds = ["model", "adapter", "template", "system", "license", "license", "params", "messages"]
     assert [layer.kind for layer in made.layers] == kinds
     assert data_of(made, "system") == [b"Be kind."]
@@ -75,7 +75,7 @@ def test_a_model_from_a_file_has_ollamas_layers_in_ollamas_order(header: Header)
 
 
 def test_the_config_has_ollamas_keys_in_ollamas_order(header: Header) -> None:
-    made = from_file(WEIGHTS, header, some_request(requires="0.12.0"), [], Defaults())
+    made = from_file([WEIGHTS], header, some_request(requires="0.12.0"), [], Defaults())
     assert made.config.data == (
         b'{"model_format":"gguf","model_family":"llama","model_families":["llama"],"model_type":"'
         + human_number(
@@ -89,13 +89,13 @@ def test_the_config_has_ollamas_keys_in_ollamas_order(header: Header) -> None:
 
 
 def test_a_bare_model_is_weights_and_config_alone(header: Header) -> None:
-    made = from_file(WEIGHTS, header, some_request(parameters={}), [], Defaults())
+    made = from_file([WEIGHTS], header, some_request(parameters={}), [], Defaults())
     assert [layer.kind for layer in made.layers] == ["model"]
 
 
 def test_the_models_own_format_fills_in_what_the_profile_leaves_open(header: Header, store: Store) -> None:
     defaults = Defaults(template="GO", stop=("<end>",))
-    made = from_file(WEIGHTS, header, some_request(parameters={"seed": 1}), [], defaults)
+    made = from_file([WEIGHTS], header, some_request(parameters={"seed": 1}), [], defaults)
     found = recipe.standing(made, store)
     assert (found.template, found.parameters) == ("GO", {"seed": 1, "stop": ("<end>",)})
 
@@ -104,14 +104,14 @@ def test_the_models_own_format_fills_in_what_the_profile_leaves_open(header: Hea
 def test_the_profiles_own_template_and_stop_win(header: Header, store: Store, stop: tuple[str, ...]) -> None:
     request = some_request(template="MINE", parameters={"stop": stop})
     found = recipe.standing(
-        from_file(WEIGHTS, header, request, [], Defaults(template="GO", stop=("x",))), store
+        from_file([WEIGHTS], header, request, [], Defaults(template="GO", stop=("x",))), store
     )
     assert (found.template, found.parameters["stop"]) == ("MINE", stop)
 
 
 def test_architectures_with_a_built_in_format_get_its_renderer(header: Header, store: Store) -> None:
     gemma = replace(header, metadata={**header.metadata, "general.architecture": "gemma4"})
-    found = recipe.standing(from_file(WEIGHTS, gemma, some_request(parameters={}), [], Defaults()), store)
+    found = recipe.standing(from_file([WEIGHTS], gemma, some_request(parameters={}), [], Defaults()), store)
     assert (found.renderer, found.parser, found.parameters) == ("gemma4", "gemma4", {"stop": ("<turn|>",)})
     assert recipe.has_own_format(gemma)
     assert not recipe.has_own_format(header)

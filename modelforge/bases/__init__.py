@@ -87,7 +87,23 @@ class HubFile:
     here: Path
 
 
-Source: TypeAlias = LocalFile | LocalFolder | ServedModel | RegistryModel | HubFile
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitModel:
+    """A model in several GGUF files, in their order, all on this machine or all in one commit of a repository.
+
+    `whole` is the file that they were joined into, None before that is done.
+    """
+
+    parts: tuple[LocalFile, ...] | tuple[HubFile, ...]
+    whole: LocalFile | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes of all parts."""
+        return sum(part.bytes for part in self.parts)
+
+
+Source: TypeAlias = LocalFile | LocalFolder | SplitModel | ServedModel | RegistryModel | HubFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,9 +114,9 @@ class Candidate:
     `qwen2.5-coder:7b-instruct-q6_K`. `size` is the profile's word for it (`7b`), or the file's own label;
     `quant` is llama.cpp's spelling (`Q4_K_M`). `digest` is `sha256:<hex>` of the file or the served model's
     manifest, or what tells apart what is made of them; None where a file would have to be hashed first.
-    `projector_bytes` is the size of image or sound encoders that come in files of their own. `quantize` is the quant
-    that a server makes of the source, None where the source is taken as it is; `quant` and `shape` are then those of
-    what is made.
+    `projector_bytes` is the size of image or sound encoders that come in files of their own, `projector` such a file
+    where it is not a part of the source. `quantize` is the quant that a server makes of the source, None where the
+    source is taken as it is; `quant` and `shape` are then those of what is made.
     """
 
     ref: str
@@ -110,4 +126,16 @@ class Candidate:
     source: Source
     shape: ModelShape
     projector_bytes: int = 0
+    projector: LocalFile | HubFile | None = None
     quantize: str | None = None
+
+    @property
+    def files(self) -> tuple[LocalFile | HubFile, ...]:
+        """The GGUF files that it is made of, the model's own first; empty where it is none of files."""
+        source = self.source
+        own: tuple[LocalFile | HubFile, ...] = ()
+        if isinstance(source, SplitModel):
+            own = source.parts
+        elif isinstance(source, LocalFile | HubFile):
+            own = (source,)
+        return (*own, self.projector) if self.projector else own

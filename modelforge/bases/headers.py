@@ -31,10 +31,16 @@ _ONE_DECIMAL_BELOW = 10
 
 def why_no_model(header: Header) -> str | None:
     """What the file is, if it is not a model by itself; None if it is one."""
-    kind = header.metadata.get("general.type")
-    if header.metadata.get("general.architecture") == "clip" and kind != "adapter":
-        kind = "mmproj"
+    kind = "mmproj" if is_projector(header) else header.metadata.get("general.type")
     return _OTHER_KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def is_projector(header: Header) -> bool:
+    """Whether the file is an encoder of images or sound."""
+    kind = header.metadata.get("general.type")
+    if header.metadata.get("general.architecture") == "clip":
+        return kind != "adapter"
+    return kind in {"mmproj", "projector"}
 
 
 def quant_of(header: Header) -> str:

@@ -7,15 +7,25 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NoReturn
 
 from modelforge import quants
-from modelforge.bases import Candidate
+from modelforge.bases import Candidate, SplitModel
 from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
-from modelforge.bases.quantized import made_digest, made_model, made_quant, only_sources, target_of
+from modelforge.bases.projectors import NO_PROJECTOR
+from modelforge.bases.quantized import (
+    made_digest,
+    made_model,
+    made_quant,
+    only_sources,
+    split_digest,
+    target_of,
+)
 from modelforge.bases.registries import Found
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import valid_tag
+from modelforge.split import joined_header, parts_of, stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +38,6 @@ if TYPE_CHECKING:
 
 HOSTS = frozenset({"hf.co", "huggingface.co"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _NO_MODEL = ("mmproj", "imatrix")
 _FULL = ("F16", "BF16")
 """Of these Ollama makes other quants."""
@@ -42,6 +51,22 @@ class _Named:
     repository: str
     revision: str
     tag: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Model:
+    """A model in a repository: its file, or its parts in their order. `path` is the first one's."""
+
+    files: tuple[ListedFile, ...]
+
+    @property
+    def path(self) -> str:
+        return self.files[0].path
+
+    @property
+    def digest(self) -> str:
+        digests = [one.digest for one in self.files]
+        return digests[0] if len(digests) == 1 else split_digest(digests)
 
 
 def is_hub(model: str) -> bool:
@@ -63,32 +88,59 @@ def hub_candidates(base: Base, source: HubSource) -> Found:
     """
     wanted, named = wanted_quants(base), _named(base)
     listing = source.listing(named.repository, named.revision)
-    whole = _whole(listing, named)
-    files = _pinned(named, whole) if named.tag else _to_read(base, named, whole, wanted)
-    headers = source.headers(named.repository, listing.commit, files)
-    pairs = list(zip(files, headers, strict=True))
+    models = _models(listing, named)
+    read = _pinned(named, models) if named.tag else _to_read(base, named, models, wanted)
+    pairs = _with_headers(source, named.repository, listing.commit, read)
     if not named.tag:
         pairs = _allowed(base, named, pairs, wanted)
     sources = only_sources(base, [(one.path, header) for one, header in pairs])
     pairs = [pair for pair in pairs if pair[0].path in sources]
-    projector = _projector(listing)
+    projector = _projector(base, listing, named)
+
+    def hub_file(ref: str, listed: ListedFile) -> HubFile:
+        return source.file(ref, named.repository, listing.commit, listed)
+
     found = tuple(
-        _candidate(base, source.file(ref, named.repository, listing.commit, one), header, projector)
+        _candidate(
+            base,
+            tuple(hub_file(ref, listed) for listed in one.files),
+            header,
+            hub_file(ref, projector) if projector else None,
+        )
         for ref, (one, header) in zip(_refs(named.repository, pairs), pairs, strict=True)
     )
-    return Found(candidates=found, notes=(*_about_age(source), *_about_projector(projector)))
+    notes = () if named.tag else _about_parts(listing, named)
+    return Found(candidates=found, notes=(*_about_age(source), *notes))
 
 
-def _candidate(base: Base, file: HubFile, header: Header, projector: ListedFile | None) -> Candidate:
-    shape, asked = made_model(header, base, f"{file.path} of hf.co/{file.repository}")
+def _with_headers(
+    source: HubSource, repository: str, commit: str, models: Sequence[_Model]
+) -> list[tuple[_Model, Header]]:
+    """The models with their headers, each read once: of parts they are those of the whole model."""
+    read = iter(source.headers(repository, commit, [listed for one in models for listed in one.files]))
+    pairs = []
+    for one in models:
+        headers = tuple(islice(read, len(one.files)))
+        names = [f"{listed.path} of hf.co/{repository}" for listed in one.files]
+        pairs.append((one, headers[0] if len(headers) == 1 else joined_header(headers, names)))
+    return pairs
+
+
+def _candidate(
+    base: Base, files: tuple[HubFile, ...], header: Header, projector: HubFile | None
+) -> Candidate:
+    first = files[0]
+    shape, asked = made_model(header, base, f"{first.path} of hf.co/{first.repository}")
+    digest = first.digest if len(files) == 1 else split_digest(file.digest for file in files)
     return Candidate(
-        ref=file.name,
-        size=size_of(header, base.sizes, file.path) or size_of(header, None, ""),
+        ref=first.name,
+        size=size_of(header, base.sizes, first.path) or size_of(header, None, ""),
         quant=made_quant(base, header),
-        digest=made_digest(file.digest, asked),
-        source=file,
+        digest=made_digest(digest, asked, *([projector.digest] if projector else [])),
+        source=first if len(files) == 1 else SplitModel(parts=files),
         shape=shape,
         projector_bytes=projector.bytes if projector else 0,
+        projector=projector,
         quantize=asked,
     )
 
@@ -108,79 +160,110 @@ def _named(base: Base) -> _Named:
     return _Named(repository=name, revision=revision or "main", tag=own or base.tag)
 
 
-def _whole(listing: Listing, named: _Named) -> tuple[ListedFile, ...]:
-    """The models that are one file each, with a digest."""
-    models = [one for one in listing.files if not _says(one, *_NO_MODEL)]
-    whole = tuple(one for one in models if not _PART.search(one.path) and one.digest)
-    if whole and (not named.tag or _meant(named.tag, whole) or not _meant(named.tag, models)):
-        return whole
+def _models(listing: Listing, named: _Named) -> tuple[_Model, ...]:
+    """The models that are there whole, each file with a digest."""
+    there = _of_models(listing)
     where = f"hf.co/{named.repository}"
-    if not models:
+    if not there:
         hint = "name one that has some: those of quants usually end in -GGUF"
         raise BaseProblem(f"{where} has no GGUF files of a model", hint=hint)
-    left = _meant(named.tag, models) if named.tag else models
-    if any(_PART.search(one.path) for one in left):
+    sets = dict.fromkeys(map(_parts, there))
+    whole = tuple(
+        _Model(files=tuple(there[path] for path in paths))
+        for paths in sets
+        if all(path in there and there[path].digest for path in paths)
+    )
+    if whole and (not named.tag or _meant(named.tag, whole) or not _meant_among(named.tag, there.values())):
+        return whole
+    left = _meant_among(named.tag, there.values()) if named.tag else tuple(there.values())
+    missing = [path for path in _parts(left[0].path) if path not in there]
+    if missing:
         raise BaseProblem(
-            f"{where} has {named.tag or 'its models'} in parts only, and split models are not supported yet",
-            hint="take a smaller quant that is one file; or download the parts, merge them into the project with "
-            "llama-gguf-split --merge FIRST-PART WHOLE.gguf, and name that file",
+            f"{where} has {left[0].path}, but not all of that model's parts: {_listed(missing)} is missing",
+            hint="take another quant",
         )
     raise BaseProblem(f"Hugging Face tells no digest of {left[0].path} of {where}, so it cannot be verified")
 
 
-def _pinned(named: _Named, files: Sequence[ListedFile]) -> tuple[ListedFile, ...]:
+def _of_models(listing: Listing) -> dict[str, ListedFile]:
+    """The files that are models or parts of them, by their paths."""
+    return {one.path: one for one in listing.files if not _says(one, *_NO_MODEL)}
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """All parts of the model that a file belongs to; one whose name counts wrongly is by itself."""
+    try:
+        return parts_of(path)
+    except BaseProblem:
+        return (path,)
+
+
+def _meant_among(tag: str, files: Iterable[ListedFile]) -> tuple[ListedFile, ...]:
+    """The files that a tag means, whether or not all of their models are there."""
+    return tuple(one.files[0] for one in _meant(tag, (_Model(files=(file,)) for file in files)))
+
+
+def _pinned(named: _Named, files: Sequence[_Model]) -> tuple[_Model, ...]:
     tag = named.tag or ""
     found = _meant(tag, files)
     if found:
         return found
-    names = [word for one in files for word in (_quant_in(one), one.path.rpartition("/")[2]) if word]
+    names = [word for one in files for word in (_quant_in(one.path), one.path.rpartition("/")[2]) if word]
     raise BaseProblem(
         f"hf.co/{named.repository} has no {tag}",
         hint=did_you_mean(tag, names) or f"it has {_listed([one.path for one in files])}",
     )
 
 
-def _meant(tag: str, files: Iterable[ListedFile]) -> tuple[ListedFile, ...]:
-    """The files that a tag means: by digest, name, or the quant in the name."""
+def _meant(tag: str, files: Iterable[_Model]) -> tuple[_Model, ...]:
+    """The models that a tag means: by digest, name, or the quant in the name."""
     files, folded = tuple(files), tag.casefold()
     for names in (
-        lambda one: {one.digest, one.path.casefold(), one.path.rpartition("/")[2].casefold()},
-        lambda one: {_stem(one).casefold()},
-        lambda one: {(_quant_in(one) or "").casefold()} - {""},
+        lambda one: {one.digest, *(name for file in one.files for name in _names(file))},
+        lambda one: {stem(one.path).casefold()},
+        lambda one: {(_quant_in(one.path) or "").casefold()} - {""},
     ):
         wanted = {folded, (quants.canonical(tag) or tag).casefold()}
         found = tuple(one for one in files if wanted & names(one))
         if found:
             return found
-    return tuple(one for one in files if has_token(_stem(one), tag))
+    return tuple(one for one in files if has_token(stem(one.path), tag))
+
+
+def _names(file: ListedFile) -> tuple[str, ...]:
+    """What a file may be called, in small letters: its path, its name, its digest."""
+    path = file.path.casefold()
+    return path, path.rpartition("/")[2], file.digest
 
 
 def _to_read(
-    base: Base, named: _Named, files: Sequence[ListedFile], wanted: tuple[str, ...] | None
-) -> tuple[ListedFile, ...]:
+    base: Base, named: _Named, files: Sequence[_Model], wanted: tuple[str, ...] | None
+) -> tuple[_Model, ...]:
     """Those whose headers are worth reading, 4 to 8 MiB each."""
-    files = [one for one in files if not base.variant or has_token(_stem(one), base.variant)]
+    files = [one for one in files if not base.variant or has_token(stem(one.path), base.variant)]
     spelled = _FULL if target_of(base) else wanted or quants.default_names()
-    sure = tuple(one for one in files if _quant_in(one) in spelled)
-    found = sure or tuple(one for one in files if not wanted or _quant_in(one) is None)
-    return found or _refuse(base, named, [one.path for one in files])
+    sure = tuple(one for one in files if _quant_in(one.path) in spelled)
+    found = sure or tuple(one for one in files if not wanted or _quant_in(one.path) is None)
+    if not found:
+        _refuse(base, named, [one.path for one in files])
+    return found
 
 
 def _allowed(
-    base: Base, named: _Named, pairs: list[tuple[ListedFile, Header]], wanted: tuple[str, ...] | None
-) -> list[tuple[ListedFile, Header]]:
+    base: Base, named: _Named, pairs: list[tuple[_Model, Header]], wanted: tuple[str, ...] | None
+) -> list[tuple[_Model, Header]]:
     found = [
         (one, header)
         for one, header in pairs
         if (wanted is None or made_quant(base, header) in wanted)
-        and (not base.sizes or size_of(header, base.sizes, _stem(one)) is not None)
+        and (not base.sizes or size_of(header, base.sizes, stem(one.path)) is not None)
     ]
     if not found:
         _refuse(base, named, [f"{one.path} ({quant_of(header)})" for one, header in pairs])
     return [pair for pair in found if why_no_model(pair[1]) is None] or found
 
 
-def _refuse(base: Base, named: _Named, there: Sequence[str]) -> tuple[ListedFile, ...]:
+def _refuse(base: Base, named: _Named, there: Sequence[str]) -> NoReturn:
     keys = {"sizes": base.sizes, "variant": base.variant and (base.variant,), "quants": base.quants}
     asked = ", ".join(f"{key} {' '.join(words)}" for key, words in keys.items() if words)
     raise BaseProblem(
@@ -189,28 +272,52 @@ def _refuse(base: Base, named: _Named, there: Sequence[str]) -> tuple[ListedFile
     )
 
 
-def _refs(repository: str, pairs: Sequence[tuple[ListedFile, Header]]) -> list[str]:
+def _refs(repository: str, pairs: Sequence[tuple[_Model, Header]]) -> list[str]:
     """`hf.co/org/repo:Q4_K_M` as Ollama spells it, the file's name where several have that quant."""
     many = Counter(quant_of(header) for _, header in pairs)
     refs = []
     for one, header in pairs:
         quant, name = quant_of(header), one.path.rpartition("/")[2]
-        alone = many[quant] == 1 and _quant_in(one) == quant
+        alone = many[quant] == 1 and _quant_in(one.path) == quant
         refs.append(f"hf.co/{repository}:{quant if alone or not valid_tag(name) else name}")
     return refs
 
 
-def _projector(listing: Listing) -> ListedFile | None:
-    """The encoder of images or sound that would be loaded beside the model: the smallest in F16, else the smallest."""
-    found = [one for one in listing.files if _says(one, "mmproj")]
-    half = [one for one in found if _quant_in(one) == "F16"]
-    return min(half or found, key=lambda one: one.bytes, default=None)
+def _projector(base: Base, listing: Listing, named: _Named) -> ListedFile | None:
+    """The encoder of images or sound: the one that the profile names, else the smallest in F16, else the smallest.
+
+    Raises:
+        BaseProblem: there is none as the profile names it.
+    """
+    found = [one for one in listing.files if _says(one, "mmproj") and one.digest]
+    if base.projector is None:
+        half = [one for one in found if _quant_in(one.path) == "F16"]
+        return min(half or found, key=lambda one: one.bytes, default=None)
+    asked = base.projector.casefold()
+    if asked == NO_PROJECTOR:
+        return None
+    for one in listing.files:
+        if asked in _names(one) and one.digest:
+            return one
+    names = [one.path for one in found]
+    raise BaseProblem(
+        f"hf.co/{named.repository} has no encoder {base.projector}",
+        hint=did_you_mean(base.projector, names) or (f"it has {_listed(names)}" if names else "it has none"),
+    )
 
 
-def _about_projector(projector: ListedFile | None) -> tuple[str, ...]:
-    if projector is None:
-        return ()
-    return (f"{projector.path} is counted, but what is built takes text only: projectors are not added yet",)
+def _about_parts(listing: Listing, named: _Named) -> tuple[str, ...]:
+    """Models of which a part is missing: left out in silence they would make the pick a smaller one."""
+    there = _of_models(listing)
+    wanting = {
+        stem(path): lacking
+        for path in there
+        if (lacking := [one for one in _parts(path) if one not in there])
+    }
+    return tuple(
+        f"hf.co/{named.repository} has not all parts of {model}, which is left out: {_listed(lacking)} is missing"
+        for model, lacking in wanting.items()
+    )
 
 
 def _about_age(source: HubSource) -> tuple[str, ...]:
@@ -226,14 +333,9 @@ def _says(one: ListedFile, *words: str) -> bool:
     return any(word in name for word in words)
 
 
-def _stem(one: ListedFile) -> str:
-    return one.path.rpartition("/")[2][: -len(".gguf")]
-
-
-def _quant_in(one: ListedFile) -> str | None:
+def _quant_in(path: str) -> str | None:
     """The quant that a file's name says, or else its folder's, in llama.cpp's spelling."""
-    folder = one.path.rpartition("/")[0]
-    for text in (_stem(one), folder):
+    for text in (stem(path), path.rpartition("/")[0]):
         found = _spellings().findall(text)
         if found:
             return quants.canonical(found[-1])

@@ -10,14 +10,16 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
-from modelforge.bases import Candidate, LocalFile
+from modelforge.bases import Candidate, LocalFile, SplitModel
 from modelforge.bases.folder import folder_candidate
 from modelforge.bases.headercache import kept_header
 from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
+from modelforge.bases.projectors import NO_PROJECTOR, check_projector, refuse_projector
 from modelforge.bases.quantized import known_digest, made_of, made_quant, only_sources
 from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
 from modelforge.gguf import read_header
 from modelforge.same import Same
+from modelforge.split import joined_header, parts_of, stem, why_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,17 +31,16 @@ if TYPE_CHECKING:
     from modelforge.shape import ModelShape
 
 _GLOB = re.compile(r"[*?\[]")
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _SHOWN = 5
 _ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """A file that the base matches: `ref` as Candidate has it."""
+    """A model that the base matches: `ref` as Candidate has it, that of its first file; the header of all together."""
 
     ref: str
-    path: Path
+    files: tuple[LocalFile, ...]
     header: Header
 
 
@@ -79,12 +80,13 @@ def local_candidates(
 
     Raises:
         UsageProblem: a file lies outside of the project.
-        BaseProblem: nothing matches, or a file that matches is damaged or cannot be planned for.
+        BaseProblem: nothing matches, or a file that matches is damaged, incomplete or cannot be planned for.
     """
     quants = wanted_quants(base)
     try:
         path = _inside(base.model, root)
         if (root / path).is_dir():
+            refuse_projector(base, "a folder of safetensors")
             return (folder_candidate(base, root.absolute() / path, _ref(path), root=root, hashes=hashes),)
         refs = _pinned(base, _confined(_matching(base.model, root), root)) or _refuse_missing(
             base.model, root
@@ -97,7 +99,8 @@ def local_candidates(
     chosen = [one for one in found if one.ref in sources and _allowed(one, base, quants)]
     if not chosen:
         raise _none_allowed(base, found)
-    return tuple(_candidate(one, base, hashes) for one in chosen)
+    projector = _projector(base, root, headers)
+    return tuple(_candidate(one, base, projector, hashes) for one in chosen)
 
 
 def _matching(model: str, root: Path) -> tuple[str, ...]:
@@ -153,7 +156,8 @@ def _pinned(base: Base, refs: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_pinned(ref: str, tag: str) -> bool:
     name = ref.rpartition("/")[2]
-    return any(text == tag or fnmatchcase(text, tag) for text in (name, _stem(ref), ref, _ref(ref)))
+    names = (name, name.removesuffix(".gguf"), stem(ref), ref, _ref(ref))
+    return any(text == tag or fnmatchcase(text, tag) for text in names)
 
 
 def _refuse_missing(model: str, root: Path) -> NoReturn:
@@ -184,23 +188,67 @@ def _fixed_part(pattern: str, root: Path) -> tuple[Path, str | None]:
 
 
 def _read(refs: tuple[str, ...], root: Path, headers: Path | None) -> tuple[_Found, ...]:
-    """All headers, or all that is wrong with them at once."""
+    """All models, or all that is wrong with their files at once."""
     found: list[_Found] = []
     problems: list[Problem] = []
-    for ref in refs:
-        odd = _no_file(root / ref)
-        if odd:
-            problems.append(Problem(message=odd, kind=BaseProblem.kind, file=_ref(ref), hint=_ODD_HINT))
-            continue
+    for names in dict.fromkeys(_whole(ref, problems) for ref in refs):
         try:
-            path = root.absolute() / ref
-            header = _read_once(path, _ref(ref), _stamp(path), headers)
-            found.append(_Found(ref=_ref(ref), path=path, header=header))
+            if names:
+                found.append(_read_model(names, root, headers))
         except BaseProblem as error:
             problems += error.problems
     if problems:
         raise BaseProblem(problems=problems)
     return tuple(found)
+
+
+def _whole(ref: str, problems: list[Problem]) -> tuple[str, ...]:
+    """All files of the model that a file belongs to; none, and a problem more, where its name cannot be right."""
+    try:
+        return parts_of(ref)
+    except BaseProblem as error:
+        problems += (replace(problem, file=_ref(ref)) for problem in error.problems)
+        return ()
+
+
+def _read_model(names: tuple[str, ...], root: Path, headers: Path | None) -> _Found:
+    """A model in one file or several.
+
+    Raises:
+        BaseProblem: with all that is wrong with its files.
+    """
+    read: list[Header] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            read.append(_read_file(name, len(names), root, headers))
+        except BaseProblem as error:
+            problems += error.problems
+    if problems:
+        raise BaseProblem(problems=problems)
+    files = tuple(
+        LocalFile(path=root.absolute() / name, bytes=header.file_bytes)
+        for name, header in zip(names, read, strict=True)
+    )
+    header = read[0] if len(read) == 1 else _joined(Same(*read), tuple(map(_ref, names)))
+    return _Found(ref=_ref(names[0]), files=files, header=header)
+
+
+@lru_cache(maxsize=128)
+def _joined(headers: Same[Header], names: tuple[str, ...]) -> Header:
+    return joined_header(headers.all, names)
+
+
+def _read_file(name: str, parts: int, root: Path, headers: Path | None) -> Header:
+    path = root.absolute() / name
+    odd = _no_file(path)
+    if odd:
+        missing = parts > 1 and not path.exists() and not path.is_symlink()
+        message = f"is missing: the model is split in {parts}" if missing else odd
+        problem = Problem(message=message, kind=BaseProblem.kind, file=_ref(name), hint=_ODD_HINT)
+        raise BaseProblem(problems=(problem,))
+    _confined((name,), root)
+    return _read_once(path, _ref(name), _stamp(path), headers)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -233,7 +281,7 @@ def _no_file(path: Path) -> str:
 
 
 def _models(found: tuple[_Found, ...], base: Base) -> tuple[_Found, ...]:
-    """Without adapters, projectors and parts of split models; an error if that leaves none."""
+    """Without adapters, projectors and what else is no model; an error if that leaves none."""
     reasons = [(one, _left_out(one)) for one in found]
     models = tuple(one for one, reason in reasons if reason is None)
     if models:
@@ -244,12 +292,10 @@ def _models(found: tuple[_Found, ...], base: Base) -> tuple[_Found, ...]:
 
 def _left_out(one: _Found) -> Problem | None:
     """Why a file is no candidate, or None if it is one."""
-    part = _PART.search(one.ref)
-    parts = int(part[2]) if part else one.header.metadata.get("split.count")
-    if isinstance(parts, int) and parts > 1:
-        message = f"a part of a model that is split in {parts}; split models are not supported yet"
-        hint = "merge them first: llama-gguf-split --merge FIRST-PART WHOLE.gguf"
-        return Problem(message=message, kind=BaseProblem.kind, file=one.ref, hint=hint)
+    part = why_part(one.header) if len(one.files) == 1 else None
+    if part is not None:
+        hint = "give all parts the names that llama.cpp gives them: NAME-00001-of-00003.gguf"
+        return Problem(message=part, kind=BaseProblem.kind, file=one.ref, hint=hint)
     reason = why_no_model(one.header)
     if reason is None and not one.header.tensors:
         reason = "a header without weights, not a model"
@@ -262,8 +308,8 @@ def _allowed(one: _Found, base: Base, quants: tuple[str, ...] | None) -> bool:
         return True
     return (
         (quants is None or made_quant(base, one.header) in quants)
-        and (not base.variant or has_token(_stem(one.ref), base.variant))
-        and (not base.sizes or size_of(one.header, base.sizes, _stem(one.ref)) is not None)
+        and (not base.variant or has_token(stem(one.ref), base.variant))
+        and (not base.sizes or size_of(one.header, base.sizes, stem(one.ref)) is not None)
     )
 
 
@@ -276,9 +322,27 @@ def _none_allowed(base: Base, found: tuple[_Found, ...]) -> BaseProblem:
     )
 
 
-def _candidate(one: _Found, base: Base, hashes: Hashes) -> Candidate:
+def _projector(base: Base, root: Path, headers: Path | None) -> LocalFile | None:
+    """The encoder that the profile names.
+
+    Raises:
+        UsageProblem: it lies outside of the project.
+        BaseProblem: it is not there, or is no encoder.
+    """
+    if base.projector is None or base.projector.casefold() == NO_PROJECTOR:
+        return None
+    refs = _confined(_matching(base.projector, root), root) or _refuse_missing(base.projector, root)
+    found = _read(refs, root, headers)
+    if len(found) > 1:
+        names = ", ".join(one.ref for one in found)
+        raise BaseProblem(f"base.projector matches {names}", hint="a model takes one: name the file")
+    check_projector(found[0].header, found[0].ref)
+    return found[0].files[0]
+
+
+def _candidate(one: _Found, base: Base, projector: LocalFile | None, hashes: Hashes) -> Candidate:
     try:
-        shape, asked = _made_once(base, one.path, Same(one.header))
+        shape, asked = _made_once(base, one.files[0].path, Same(one.header))
     except ForgeError as error:
         problems = [
             Problem(message=p.message, kind=p.kind, file=one.ref, hint=p.hint) for p in error.problems
@@ -286,19 +350,16 @@ def _candidate(one: _Found, base: Base, hashes: Hashes) -> Candidate:
         raise BaseProblem(problems=problems) from None
     found = Candidate(
         ref=one.ref,
-        size=size_of(one.header, base.sizes, _stem(one.ref)) or size_of(one.header, None, ""),
+        size=size_of(one.header, base.sizes, stem(one.ref)) or size_of(one.header, None, ""),
         quant=made_quant(base, one.header),
         digest=None,
-        source=LocalFile(path=one.path, bytes=one.header.file_bytes),
+        source=one.files[0] if len(one.files) == 1 else SplitModel(parts=one.files),
         shape=shape,
+        projector_bytes=projector.bytes if projector else 0,
+        projector=projector,
         quantize=asked,
     )
     return replace(found, digest=known_digest(found, hashes))
-
-
-def _stem(ref: str) -> str:
-    name = ref.rpartition("/")[2]
-    return name[: -len(".gguf")] if name.casefold().endswith(".gguf") else name
 
 
 def _ref(path: str) -> str:

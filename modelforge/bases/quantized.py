@@ -8,16 +8,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from modelforge import requantize
-from modelforge.bases import LocalFile, LocalFolder
+from modelforge.bases import HubFile, LocalFile, LocalFolder, SplitModel
 from modelforge.bases.headers import quant_of, why_no_model
 from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
 from modelforge.same import Same
 from modelforge.shape import shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from modelforge.bases import Candidate, HubFile, RegistryModel, ServedModel
+    from modelforge.bases import Candidate, RegistryModel, ServedModel
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
     from modelforge.profile.schema import Base
@@ -135,31 +135,54 @@ def weights_digest(base: Candidate, hashes: Hashes, on_bytes: Callable[[int], No
         digest = hashes.sha256(source.path, on_bytes)
     elif isinstance(source, LocalFolder):
         digest = _folder_digest(source, hashes, on_bytes)
+    elif isinstance(source, SplitModel):
+        digest = parts_digest(source, hashes, on_bytes)
     elif base.digest is not None:
         return base.digest
     else:
         digest = source.digest
-    return made_digest(digest, base.quantize)
+    own = [_file_digest(base.projector, hashes, None)] if base.projector else []
+    return made_digest(digest, base.quantize, *own)
 
 
-def made_digest(source: str, quantize: str | None) -> str:
-    """The digest of what is made of a source with this digest; the same where nothing is."""
-    return source if quantize is None else _digest(f"{source} as {quantize}")
+def made_digest(source: str, quantize: str | None, *projectors: str) -> str:
+    """The digest of what is made of a source with this digest; the same where nothing is, and no projector is added."""
+    made = source if quantize is None else _digest(f"{source} as {quantize}")
+    return _digest(" with ".join((made, *projectors))) if projectors else made
+
+
+def parts_digest(source: SplitModel, hashes: Hashes, on_bytes: Callable[[int], None] | None = None) -> str:
+    """`sha256:<hex>` that tells a model in several files from all others."""
+    return split_digest(_digests(source.parts, hashes, on_bytes))
+
+
+def split_digest(parts: Iterable[str]) -> str:
+    """The digest of a model whose parts have these digests, in their order."""
+    return _digest("".join(f"{part}\n" for part in parts))
+
+
+def file_digest(file: LocalFile | HubFile | SplitModel, hashes: Hashes) -> str | None:
+    """`sha256:<hex>` of a GGUF file, of parts that of the file that they become; None if they never became one.
+
+    Raises:
+        BaseProblem: it cannot be read.
+    """
+    if isinstance(file, SplitModel):
+        known = hashes.whole_of(parts_digest(file, hashes))
+        return known or (hashes.sha256(file.whole.path) if file.whole else None)
+    return _file_digest(file, hashes, None)
 
 
 def known_digest(base: Candidate, hashes: Hashes) -> str | None:
     """The same if it can be told without reading a file."""
     source = base.source
-    if isinstance(source, LocalFile):
-        paths = [source.path]
-    elif isinstance(source, LocalFolder):
+    paths = [file.path for file in base.files if isinstance(file, LocalFile)]
+    if isinstance(source, LocalFolder):
         paths = [source.path / name for name in source.files]
-    else:
-        paths = []
     return weights_digest(base, hashes) if all(map(hashes.known, paths)) else None
 
 
-def taken_as_is(base: Candidate) -> LocalFile | ServedModel | RegistryModel | HubFile:
+def taken_as_is(base: Candidate) -> LocalFile | SplitModel | ServedModel | RegistryModel | HubFile:
     """The source of a candidate of which nothing has to be made, for a runtime without a server.
 
     Raises:
@@ -176,17 +199,29 @@ def taken_as_is(base: Candidate) -> LocalFile | ServedModel | RegistryModel | Hu
 
 
 def _folder_digest(source: LocalFolder, hashes: Hashes, on_bytes: Callable[[int], None] | None) -> str:
-    lines, before = [], 0
-    for name in source.files:
-        path, start = source.path / name, before
+    files = [LocalFile(path=(path := source.path / name), bytes=path.stat().st_size) for name in source.files]
+    digests = _digests(files, hashes, on_bytes)
+    return _digest("".join(f"{digest} {name}\n" for digest, name in zip(digests, source.files, strict=True)))
 
-        def told(done: int, start: int = start) -> None:
+
+def _digests(
+    files: Sequence[LocalFile | HubFile], hashes: Hashes, on_bytes: Callable[[int], None] | None
+) -> list[str]:
+    """Of each file its digest; `on_bytes` hears of all of them as of one."""
+    digests, before = [], 0
+    for file in files:
+
+        def told(done: int, start: int = before) -> None:
             if on_bytes:
                 on_bytes(start + done)
 
-        lines.append(f"{hashes.sha256(path, told)} {name}\n")
-        before += path.stat().st_size
-    return _digest("".join(lines))
+        digests.append(_file_digest(file, hashes, told))
+        before += file.bytes
+    return digests
+
+
+def _file_digest(file: LocalFile | HubFile, hashes: Hashes, on_bytes: Callable[[int], None] | None) -> str:
+    return file.digest if isinstance(file, HubFile) else hashes.sha256(file.path, on_bytes)
 
 
 def _digest(text: str) -> str:

@@ -64,6 +64,7 @@ def target_findings(hardware: object) -> Iterator[Finding]:
 
 def _base(base: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _base_model(base.get("model"))
+    yield from _inside("projector", base.get("projector"))
     tag = base.get("tag")
     if isinstance(tag, str) and is_reserved(tag.rpartition(":")[2]):
         yield _wrong(
@@ -79,19 +80,25 @@ def _base(base: Mapping[str, Any]) -> Iterator[Finding]:
 def _base_model(model: object) -> Iterator[Finding]:
     if not isinstance(model, str):
         return
-    reason = leaves_root(model) if model.startswith((".", "/", "\\", "~")) else None
-    if reason is not None:
-        yield Finding(
-            path=("base", "model"),
-            message=f"'model' is {value_text(model)}, {reason}",
-            kind="path",
-            expected=reason.removeprefix("expected "),
-            hint='put the weights, or a copy of them, into the project: "./models/NAME-*.gguf"',
-        )
+    yield from _inside("model", model)
     last = model.rpartition("/")[2]
     if ":" in last and is_reserved(last.rpartition(":")[2]):
         yield _wrong(
             ("base", "model"), model, "a model that lies on the server: its tag makes Ollama run it elsewhere"
+        )
+
+
+def _inside(key: str, path: object) -> Iterator[Finding]:
+    """A key of `[base]` that may be a path, which then may not leave the project."""
+    looks_so = isinstance(path, str) and path.startswith((".", "/", "\\", "~"))
+    reason = leaves_root(path) if isinstance(path, str) and looks_so else None
+    if reason is not None:
+        yield Finding(
+            path=("base", key),
+            message=f"'{key}' is {value_text(path)}, {reason}",
+            kind="path",
+            expected=reason.removeprefix("expected "),
+            hint='put the weights, or a copy of them, into the project: "./models/NAME-*.gguf"',
         )
 
 

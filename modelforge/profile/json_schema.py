@@ -217,6 +217,7 @@ _TABLE_RULES: Mapping[type[Table], Json] = {
 _KEY_RULES: Mapping[tuple[type[Table], str], Json] = {
     **{(ProfileFile, key): _FILE for key in ("template", *TEXT_KEYS)},
     (ProfileFile, "adapters"): {"items": {"type": "string", "minLength": 1, **_FILE}},
+    (Base, "projector"): {"pattern": r"^(?![/\\~]|(?:\./+)*\.\.(?:/|$))"},
     (Base, "model"): {"pattern": rf"^(?![/\\~]|(?:\./+)*\.\.(?:/|$)|.*:(?:{RESERVED})$)"},
     (Base, "tag"): {"pattern": rf"^(?!(?:.*:)?(?:{RESERVED})$)"},
     (Base, "quants"): {"items": {"type": "string", **_quants(quants.names())}},

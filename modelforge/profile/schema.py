@@ -215,6 +215,9 @@ class Base(Table):
     """how tags are spelled; default "{size}-{variant}-{quant}\""""
     quantize: Text | None = None
     """made by Ollama itself from an F16 or BF16 base: Q8_0, Q4_K_M, Q4_K_S, BF16 or F16"""
+    projector: Text | None = None
+    """encoder of images or sound: a GGUF file in the project, or one of the repository on Hugging Face, of which a
+    fitting one is taken by itself; "none" for no encoder"""
     insecure: bool = False
     """plain http for a registry that is not on this machine's loopback, which always has it"""
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, names
-from modelforge.bases import HubFile, LocalFile, RegistryModel
-from modelforge.bases.quantized import taken_as_is
+from modelforge.bases import HubFile, LocalFile, RegistryModel, ServedModel, SplitModel
+from modelforge.bases.quantized import file_digest, taken_as_is
 from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from modelforge.bases import ServedModel
+    from modelforge.bases import Candidate
     from modelforge.chat_templates import Choice
     from modelforge.download import Fetch
     from modelforge.events import Emit
@@ -139,7 +139,7 @@ class EmbeddedRuntime:
         source = taken_as_is(rendered.base)
         if isinstance(source, RegistryModel) and not store_bring.has(self.store, source):
             return None
-        if isinstance(source, HubFile) and self.store.blobs.size(source.digest) != source.bytes:
+        if rendered.base.files and self._files(rendered.base) is None:
             return None
         made, _ = self._recipe(rendered)
         if any(
@@ -229,25 +229,37 @@ class EmbeddedRuntime:
         """What to write, and a warning where the chat format is unknown ("" else)."""
         source, request = taken_as_is(rendered.base), rendered.request
         adapters = [self._adapter(path) for path in request.adapters]
-        digest = ""
-        if isinstance(source, HubFile):  # its weights are here, under their digest
-            digest = source.digest
-            source = LocalFile(path=self.store.blobs.path(source.digest), bytes=source.bytes)
-        if not isinstance(source, LocalFile):
+        if isinstance(source, ServedModel | RegistryModel):
             base = self.store.read(source.name)
             if base is None or source.digest not in {"", base.digest}:
                 raise BuildFailed(
                     f"{source.name} changed since the plan was made", hint="run the same command again"
                 )
             return recipe.from_model(base, self.store, request, adapters), ""
-        header = read_header(source.path)
-        digest = digest or self._hashes.sha256(source.path)
-        weights = recipe.file_part("model", source.path, digest, header.file_bytes)
-        choice, warning = _chat_format(source.path, header, request)
+        parts = self._files(rendered.base)
+        if parts is None or parts[0].path is None:
+            raise BuildFailed(f"the base {rendered.base.ref} was not brought to {self.store.root}")
+        path, header = parts[0].path, read_header(parts[0].path)
+        choice, warning = _chat_format(path, header, request)
         defaults = (
             recipe.Defaults(template=choice.template, stop=choice.stop) if choice else recipe.Defaults()
         )
-        return recipe.from_file(weights, header, request, adapters, defaults), warning
+        return recipe.from_file(parts, header, request, adapters, defaults), warning
+
+    def _files(self, base: Candidate) -> tuple[Part, ...] | None:
+        """The model and its projector, each as a file that is here or as a blob; None if one of them is neither."""
+        parts = []
+        for kind, file in (("model", base.source), ("projector", base.projector)):
+            if not isinstance(file, LocalFile | HubFile | SplitModel):
+                continue
+            digest = file_digest(file, self._hashes)
+            size = self.store.blobs.size(digest) if digest else None
+            here = file.whole if isinstance(file, SplitModel) else file
+            if digest is None or (size is None and not isinstance(here, LocalFile)):
+                return None
+            path = here.path if isinstance(here, LocalFile) else self.store.blobs.path(digest)
+            parts.append(recipe.file_part(kind, path, digest, path.stat().st_size))
+        return tuple(parts)
 
     def _write(self, made: Recipe, name: str, emit: Emit) -> None:
         """Blobs first, then the name; if that fails, what is new is taken away again."""

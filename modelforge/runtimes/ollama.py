@@ -11,30 +11,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
-from modelforge.bases import HubFile, LocalFile, RegistryModel, ServedModel
-from modelforge.bases.quantized import weights_digest
+from modelforge.bases import RegistryModel
 from modelforge.errors import BuildFailed, SmokeFailed
-from modelforge.events import Progress
 from modelforge.http import CutOff, HttpClient
 from modelforge.runtimes import BrokenModel, Placement, RuntimeInfo, ollama_cli
 from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused, patiently
+from modelforge.runtimes.ollama_base import Importing
 from modelforge.runtimes.ollama_bring import Bringing
 from modelforge.runtimes.ollama_chat import chat_body, read_reply
 from modelforge.runtimes.ollama_errors import hint_for, reading, writing
-from modelforge.runtimes.ollama_make import Job, make_weights
 from modelforge.runtimes.ollama_probe import version_key, version_of
 from modelforge.runtimes.ollama_remove import remove
 from modelforge.runtimes.ollama_request import check_sendable, request_body
 from modelforge.runtimes.ollama_show import header_of, needs_verbose, standing_of
-from modelforge.runtimes.ollama_weights import (
-    ADAPTER_FILE,
-    Room,
-    Upload,
-    import_name,
-    local_room,
-    send_adapter,
-    send_weights,
-)
+from modelforge.runtimes.ollama_weights import ADAPTER_FILE, Room, Upload, local_room, send_adapter
 from modelforge.runtimes.standing import differences, merged
 from modelforge.waiting import told
 
@@ -43,7 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from modelforge.bases import Candidate
+    from modelforge.bases import ServedModel
     from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
@@ -168,7 +158,7 @@ class OllamaRuntime:
             found = self._bringing().found(source)
             base = found[1] if found else None
         else:
-            base = self._readable(self._base_name(rendered.base))
+            base = self._readable(self._importing().name(rendered.base))
         if base is None:
             return None
         return merged(base, rendered.request, [self._digest(path) for path in rendered.request.adapters])
@@ -195,7 +185,7 @@ class OllamaRuntime:
         if self._via == "cli":
             ollama_cli.refuse_losses(rendered)
         with self._writing(f"create {name}"):
-            base = self._bring_base(rendered.base, emit)
+            base = self._importing().bring(rendered.base, emit)
             adapters = [Upload(path=path, digest=self._digest(path)) for path in rendered.request.adapters]
             wanted = merged(base[1], rendered.request, [upload.digest for upload in adapters])
             if self._via == "cli":
@@ -335,11 +325,6 @@ class OllamaRuntime:
     def _digest(self, path: Path) -> str:
         return self._hashes.sha256(path)
 
-    def _base_name(self, base: Candidate) -> str:
-        if isinstance(base.source, ServedModel) and base.quantize is None:
-            return base.source.name
-        return import_name(weights_digest(base, self._hashes))
-
     def _bringing(self) -> Bringing:
         return Bringing(
             api=self._api,
@@ -350,9 +335,19 @@ class OllamaRuntime:
             room=self._room,
         )
 
-    def _readable(self, name: str, *, fresh: bool = False) -> Standing | None:
+    def _importing(self) -> Importing:
+        return Importing(
+            api=self._api,
+            endpoint=self._info.endpoint,
+            version=version_key(self._info.version),
+            look=lambda name: self._look(name, fresh=True),
+            room=self._room,
+            hashes=self._hashes,
+        )
+
+    def _readable(self, name: str) -> Standing | None:
         try:
-            return self._look(name, fresh=fresh)
+            return self._look(name)
         except BrokenModel:
             return None
 
@@ -363,50 +358,6 @@ class OllamaRuntime:
         return header_of(shown, entry.bytes)
 
     # -- writing, under the lock ----------------------------------------------------------------------------
-
-    def _bring_base(self, base: Candidate, emit: Emit) -> tuple[str, Standing]:
-        """The base's name in the server's own spelling, which `from` insists on, and what it has."""
-        entry = standing = None
-        if isinstance(base.source, ServedModel):
-            entry = self._entry(base.source.name)
-            standing = self._look(entry.name, fresh=True) if entry else None
-            if entry is None or standing is None:
-                raise BuildFailed(
-                    f"the base {base.source.name} is not on {self._info.endpoint}",
-                    hint=f"ollama pull {base.source.name}",
-                )
-            if base.quantize is None:
-                return entry.name, standing
-        return self._bring_import(base, entry.name if entry else "", emit)
-
-    def _bring_import(self, base: Candidate, served: str, emit: Emit) -> tuple[str, Standing]:
-        """Weights under a name of our own, made at most once; `served` is the base's name if the server has it."""
-        total = getattr(base.source, "bytes", None)
-
-        def progress(done: int) -> None:
-            emit(
-                Progress(
-                    stage="import", text=f"reading {base.ref.rpartition('/')[2]}", done=done, total=total
-                )
-            )
-
-        name = import_name(weights_digest(base, self._hashes, progress))
-        standing = self._readable(name, fresh=True)
-        as_is = isinstance(base.source, RegistryModel) and base.quantize is None
-        if as_is or (isinstance(base.source, RegistryModel | HubFile) and standing is None):
-            raise BuildFailed(f"the base {base.ref} was not brought to {self._info.endpoint}")
-        if standing is None:
-            version, room = version_key(self._info.version), self._room()
-            if isinstance(base.source, LocalFile) and base.quantize is None:
-                upload = Upload(path=base.source.path, digest=self._digest(base.source.path))
-                send_weights(self._api, upload, version=version, room=room, emit=emit)
-            else:
-                job = Job(base=base, name=name, served=served, version=version, room=room)
-                make_weights(self._api, job, hashes=self._hashes, emit=emit)
-            standing = self._look(name, fresh=True)
-        if standing is None:
-            raise BuildFailed(f"{base.ref} was imported, but {name} is not there")
-        return name, standing
 
     def _make(
         self, request: Request, adapters: Sequence[Upload], *, from_: str, name: str, emit: Emit

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelforge import quants
-from modelforge.bases import LocalFile, LocalFolder
+from modelforge.bases import LocalFile, LocalFolder, SplitModel
 from modelforge.bases.folder import has_no_template
 from modelforge.errors import BuildFailed, ForgeError
 from modelforge.events import Progress, Step
 from modelforge.runtimes.ollama_show import header_of
-from modelforge.runtimes.ollama_weights import FILE, REWRITING, Upload, check_room, send_blob
+from modelforge.runtimes.ollama_weights import REWRITING, Upload, check_files, check_room, send_blob
 from modelforge.shape import shape_of
 from modelforge.units import size_text
 from modelforge.waiting import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from modelforge.bases import Candidate
     from modelforge.events import Emit
@@ -55,19 +55,30 @@ class Job:
     room: Room | None
 
 
-def make_weights(api: OllamaApi, job: Job, *, hashes: Hashes, emit: Emit) -> None:
+def make_weights(
+    api: OllamaApi, job: Job, files: Mapping[str, Upload], *, hashes: Hashes, emit: Emit
+) -> None:
     """Sends what the server lacks and has it make the weights. May raise the API's `Refused`, and `CutOff`.
+
+    Args:
+        api: the server.
+        job: what is to be made.
+        files: the GGUF files to make it of, by what the server is to call them; none for a folder, or for a base that
+            the server has.
+        hashes: digests of files.
+        emit: hears how far it is.
 
     Raises:
         BaseProblem: a file cannot be read.
         BuildFailed: the disk is too small, or the server made something else.
     """
     base = job.base
-    uploads = tuple(_uploads(base, hashes))
+    check_files(files)
+    uploads = {**files, **_folder_uploads(base, hashes)}
     if isinstance(base.source, LocalFolder) and has_no_template(base.source):
         text = f"{base.ref}: Ollama does not read chat_template.jinja; set chat_template_file, or put the template into"
         emit(Step(stage="import", text=f"{text} tokenizer_config.json", kind="warning"))
-    missing = [upload for upload, _ in uploads if not api.has_blob(upload.digest)]
+    missing = [upload for upload in uploads.values() if not api.has_blob(upload.digest)]
     check_room(base.ref, _needed(job, missing), job.room)
     for upload in missing:
         send_blob(api, upload, emit)
@@ -78,20 +89,19 @@ def make_weights(api: OllamaApi, job: Job, *, hashes: Hashes, emit: Emit) -> Non
     _check(api, job, emit)
 
 
-def _uploads(base: Candidate, hashes: Hashes) -> Iterator[tuple[Upload, str]]:
-    """The files to be sent, and what the server is to call them."""
+def _folder_uploads(base: Candidate, hashes: Hashes) -> dict[str, Upload]:
+    """The files of a folder, which keep their names."""
     source = base.source
-    if isinstance(source, LocalFile):
-        yield Upload(path=source.path, digest=hashes.sha256(source.path)), FILE
-    elif isinstance(source, LocalFolder):
-        for name in source.files:
-            yield Upload(path=source.path / name, digest=hashes.sha256(source.path / name)), name
+    if not isinstance(source, LocalFolder):
+        return {}
+    paths = {name: source.path / name for name in source.files}
+    return {name: Upload(path=path, digest=hashes.sha256(path)) for name, path in paths.items()}
 
 
-def _body(job: Job, uploads: tuple[tuple[Upload, str], ...]) -> dict[str, Any]:
+def _body(job: Job, uploads: Mapping[str, Upload]) -> dict[str, Any]:
     body: dict[str, Any] = {"model": job.name}
     if uploads:
-        body["files"] = {name: upload.digest for upload, name in uploads}
+        body["files"] = {name: upload.digest for name, upload in uploads.items()}
     else:
         body["from"] = job.served
     if job.base.quantize:
@@ -126,7 +136,9 @@ def _teller(text: str, emit: Emit, end_of_silence: Callable[[], None]) -> Callab
 
 def _source_bytes(base: Candidate) -> int:
     source = base.source
-    return source.bytes if isinstance(source, LocalFile | LocalFolder) else 2 * base.shape.parameters
+    if isinstance(source, LocalFile | LocalFolder | SplitModel):
+        return source.bytes
+    return 2 * base.shape.parameters
 
 
 def _needed(job: Job, missing: list[Upload]) -> int:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from modelforge.events import Emit
     from modelforge.runtimes.ollama_api import OllamaApi
 
-FILE = "weights.gguf"
+FILE = "1-weights.gguf"
+PROJECTOR_FILE = "2-projector.gguf"
 ADAPTER_FILE = "adapter.gguf"
 REWRITING = (0, 30)
 """The version from which a server rewrites each GGUF that it is sent."""
@@ -56,31 +57,54 @@ def import_name(digest: str) -> str:
 
 
 def send_weights(
-    api: OllamaApi, upload: Upload, *, version: tuple[int, ...], room: Room | None, emit: Emit
+    api: OllamaApi,
+    name: str,
+    uploads: Mapping[str, Upload],
+    *,
+    version: tuple[int, ...],
+    room: Room | None,
+    emit: Emit,
 ) -> None:
-    """Sends a model's file and creates the import from it. May raise the API's `Refused`, and `CutOff`.
+    """Sends a model's files and creates the import from them. May raise the API's `Refused`, and `CutOff`.
 
     Args:
         api: the server.
-        upload: the file.
+        name: what the import is to be called.
+        uploads: the files by what the server is to call them: the model's and, if it has one, its projector's.
         version: the server's, for how much disk it takes.
         room: what is free on its disk, where that is known.
         emit: hears how far it is.
 
     Raises:
-        BaseProblem: the file is no model that can be served.
+        BaseProblem: a file is no model that can be served.
         BuildFailed: the disk is too small.
     """
-    if read_header(upload.path).metadata.get("general.type") == "adapter":
-        raise _problem(upload.path, "is an adapter, not a model", "put it under adapters, over its base")
-    there = api.has_blob(upload.digest)
-    check_room(upload.path.name, copies(version, there=there) * upload.path.stat().st_size, room)
-    if not there:
-        send_blob(api, upload, emit)
-    text = f"{upload.path.name}: the server reads it"
+    check_files(uploads)
+    there = {upload.digest for upload in uploads.values() if api.has_blob(upload.digest)}
+    needed = sum(
+        copies(version, there=upload.digest in there) * upload.path.stat().st_size
+        for upload in uploads.values()
+    )
+    shown = uploads[FILE].path.name
+    check_room(shown, needed, room)
+    for upload in uploads.values():
+        if upload.digest not in there:
+            send_blob(api, upload, emit)
+    text = f"{shown}: the server reads it"
     emit(Step(stage="import", text=text))
     with told(emit, stage="import", text=text):
-        api.create({"model": import_name(upload.digest), "files": {FILE: upload.digest}})
+        api.create({"model": name, "files": {called: upload.digest for called, upload in uploads.items()}})
+
+
+def check_files(uploads: Mapping[str, Upload]) -> None:
+    """Reads the headers of what is to be sent: a hostile one makes a whole 0.24 server panic.
+
+    Raises:
+        BaseProblem: a file is no sound GGUF, or an adapter.
+    """
+    for upload in uploads.values():
+        if read_header(upload.path).metadata.get("general.type") == "adapter":
+            raise _problem(upload.path, "is an adapter, not a model", "put it under adapters, over its base")
 
 
 def send_adapter(api: OllamaApi, upload: Upload, emit: Emit) -> None:

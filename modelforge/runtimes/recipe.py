@@ -94,9 +94,9 @@ class Defaults:
 
 
 def from_file(
-    weights: Part, header: Header, request: Request, adapters: Sequence[Part], defaults: Defaults
+    weights: Sequence[Part], header: Header, request: Request, adapters: Sequence[Part], defaults: Defaults
 ) -> Recipe:
-    """A model on a GGUF file of its own."""
+    """A model on GGUF files of its own: that with `header`, and a projector if it has one."""
     family = str(header.metadata.get("general.architecture", "unknown"))
     builtin, stop = _OWN_FORMATS.get(family, ("", ()))
     config: dict[str, Any] = {
@@ -118,7 +118,7 @@ def from_file(
         *_params(inherited, request.parameters),
         *_messages(request.messages),
     ]
-    return _recipe(config, [weights, *adapters, *texts])
+    return _recipe(config, [*weights, *adapters, *texts])
 
 
 def from_model(base: Manifest, store: Store, request: Request, adapters: Sequence[Part]) -> Recipe:

@@ -26,7 +26,7 @@ def dry_run_lines(change: Changed) -> list[str]:
         lines += _container_lines(change.container)
     if change.fetches:
         picked = change.plan.picked
-        hub = picked is not None and isinstance(picked.candidate.source, HubFile)
+        hub = picked is not None and any(isinstance(file, HubFile) for file in picked.candidate.files)
         where = "Hugging Face" if hub else "its registry"
         lines.append(f"  pull      the base from {where}, {size_text(change.fetches)} at most")
     if not change.stands:

@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith(f"/api/models/{REPOSITORY}/revision/"):
             self._say(404, b'{"error":"Invalid rev id"}', {"X-Error-Code": "RevisionNotFound"})
         elif path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
-            name = path.rpartition("/")[2]
+            name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
             digest = hashlib.sha256(self.hub.files[name]).hexdigest()
             size = str(len(self.hub.files[name]))
             said = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": size}
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(404, b'{"error":"Repository not found"}', {"X-Error-Code": "RepoNotFound"})
 
     def _cdn(self, path: str) -> None:
-        data = self.hub.gives or self.hub.files[path.rpartition("/")[2]]
+        data = self.hub.gives or self.hub.files[path.removeprefix("/lfs/")]
         asked = self.headers.get("range", "").removeprefix("bytes=")
         first, _, last = asked.partition("-")
         start = int(first or 0)

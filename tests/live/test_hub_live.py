@@ -41,7 +41,7 @@ def hub() -> Iterator[Hub]:
         f"tiny-{quant}.gguf": (MODELS / f"forge-tiny-{quant}.gguf").read_bytes() + PADDING
         for quant in ("Q8_0", "Q4_0")
     }
-    made = Hub(files={**files, "mmproj-F16.gguf": bytes(1000), "imatrix.gguf": b"x"})
+    made = Hub(files={**files, "imatrix.gguf": b"x"})
     made.start()
     yield made
     made.stop()
@@ -93,7 +93,6 @@ def test_planned_from_headers_built_from_one_download_and_then_unchanged(forge: 
     assert forge.run(*BUILD, "--dry-run").code == 0
     plan = forge.run("resolve", "coder")
     told = " ".join((plan.out + plan.err).split())
-    assert "mmproj-F16.gguf is counted" in told
     assert "Hugging Face cannot be asked (nothing answers at" in told
     assert "planned with what was seen on 20" in told
     hub.start()
@@ -188,6 +187,19 @@ def test_wrong_bytes_are_refused(forge: Forge, hub: Hub) -> None:
     assert "is not what it should be" in " ".join(done.err.split())
     assert downloads(forge) == []
     assert forge.run("list").code == 0
+
+
+def test_an_encoder_that_is_none_is_named(forge: Forge, hub: Hub) -> None:
+    hub.files = {**hub.files, "mmproj-F16.gguf": (MODELS / "forge-tiny-Q4_0.gguf").read_bytes()}
+    done = forge.run(*BUILD)
+    assert done.code == 2
+    told = " ".join(done.err.split())
+    assert (
+        f"mmproj-F16.gguf of hf.co/{REPOSITORY}: no encoder of images or sound: its architecture is llama"
+        in told
+    )
+    write(forge, keys='quants = ["Q8_0", "Q4_0"]\nprojector = "none"')
+    assert forge.run(*BUILD).code == 0
 
 
 def test_a_commit_and_a_branch_that_is_not_there(forge: Forge, hub: Hub) -> None:
