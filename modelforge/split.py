@@ -69,6 +69,12 @@ def parts_of(name: str) -> tuple[str, ...]:
     return tuple(f"{start}-{part:05d}-of-{found[2]}{found[3]}" for part in range(1, count + 1))
 
 
+def is_first(name: str) -> bool:
+    """Whether a file is a whole model, or that part of one which has its metadata."""
+    found = NAME.search(name)
+    return found is None or int(found[1]) <= 1
+
+
 def why_part(header: Header) -> str | None:
     """What is wrong with a file that is taken for a whole model, though its header says that it is a part."""
     count = header.metadata.get(_COUNT)

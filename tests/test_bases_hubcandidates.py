@@ -10,6 +10,7 @@ import pytest
 from modelforge.bases import HubFile, SplitModel
 from modelforge.bases.hubcandidates import hub_candidates
 from modelforge.bases.quantized import made_digest, split_digest
+from modelforge.bases.ranged import FIRST, FIRST_OF_REST
 from modelforge.errors import BaseProblem, Unreachable
 from modelforge.profile.schema import Base
 from modelforge.registry import NotThere
@@ -201,8 +202,16 @@ def test_models_in_parts_are_planned_from_the_headers_of_all_parts(here: Place, 
     ]
     assert one.shape == alone.shape
     assert one.digest == split_digest(map(sha256, parts.values()))
-    asked = {request.url.path.rpartition("/")[2] for request in here.hub.requests}
-    assert len([path for path in asked if "-of-00003.gguf" in path]) == 3
+    sent = here.hub.sent
+    find(here, tag="q6_k")
+    assert here.hub.sent == sent  # kept from one run to the next
+
+
+def test_further_parts_have_short_headers(here: Place, tmp_path: Path) -> None:
+    small = parts_of(here, "Tiny-7B-Q8_0.gguf", tmp_path, [1, 4])
+    here.hub.files = {path: data + bytes(PADDING) for path, data in small.items()}
+    assert len(find(here).candidates) == 1
+    assert here.hub.sent == FIRST + 2 * FIRST_OF_REST
 
 
 def test_a_model_of_which_a_part_is_missing_is_left_out_and_said(here: Place, tmp_path: Path) -> None:

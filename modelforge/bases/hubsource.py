@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from modelforge.bases import Blob, HubFile
 from modelforge.bases.hub import ListedFile, Listing, lister, stored_token
+from modelforge.bases.ranged import FIRST, FIRST_OF_REST
 from modelforge.bases.registrysource import Source
 from modelforge.errors import Unreachable
 from modelforge.registry.hubfiles import open_hub_files
+from modelforge.split import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -85,6 +87,7 @@ class HubSource:
                 _place(repository, commit, one.path),
                 Blob(media_type="", digest=one.digest, bytes=one.bytes),
                 f"{one.path} of hf.co/{repository}",
+                FIRST if is_first(one.path) else FIRST_OF_REST,
             )
             for one in files
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from modelforge.bases import Candidate, RegistryModel
 from modelforge.bases.headers import quant_of, size_of, wanted_quants
 from modelforge.bases.quantized import made_digest, made_model, made_quant, only_sources
+from modelforge.bases.ranged import FIRST
 from modelforge.bases.tags import is_open, is_pinned, ladder, size_in, tag_pattern
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import HOST, valid_tag
@@ -62,7 +63,8 @@ def registry_candidates(base: Base, source: Source) -> Found:
     there, missing = _there(base, reference, source, pinned=pinned)
     weights = [_weights(one) for one in there]
     headers = source.headers(
-        (one.reference.repository, blob, one.reference.name) for one, blob in zip(there, weights, strict=True)
+        (one.reference.repository, blob, one.reference.name, FIRST)
+        for one, blob in zip(there, weights, strict=True)
     )
     pairs = list(zip(there, headers, strict=True))
     if quants is not None and not pinned:

@@ -76,8 +76,8 @@ class Source:
         """The same for many, side by side."""
         return self._side_by_side(self.manifest, references, MANIFESTS_AT_ONCE)
 
-    def headers(self, blobs: Iterable[tuple[str, Blob, str]]) -> tuple[Header, ...]:
-        """The headers of blobs, each with its repository and a name for errors, side by side."""
+    def headers(self, blobs: Iterable[tuple[str, Blob, str, int]]) -> tuple[Header, ...]:
+        """The headers of blobs, side by side: each with its repository, a name for errors, and bytes to read first."""
         wanted = tuple(blobs)
         text = f"headers from {self.host}"
 
@@ -86,8 +86,8 @@ class Source:
 
         return self._side_by_side(lambda one: self.header(*one), wanted, HEADERS_AT_ONCE, told)
 
-    def header(self, repository: str, blob: Blob, name: str) -> Header:
-        """The header of a blob of weights, read by ranges.
+    def header(self, repository: str, blob: Blob, name: str, first: int) -> Header:
+        """The header of a blob of weights, read by ranges of which the first has `first` bytes.
 
         Raises:
             Unreachable: it cannot be read now, and never was.
@@ -99,7 +99,7 @@ class Source:
                 raise self.trouble
             read = self.registry.read
             found = read_by_ranges(
-                lambda start, length: read(repository, blob.digest, start, length), blob.bytes, name
+                lambda start, length: read(repository, blob.digest, start, length), blob.bytes, name, first
             )
             self._kept.keep_header(blob, found)
         return found
