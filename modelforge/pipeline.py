@@ -208,6 +208,7 @@ class Change:
 
     `container` is what an engine would be asked for, None where no container is started. `fetches` is how many bytes
     would come from a registry or the Hub, at most: blobs that the runtime has from other models are not fetched again.
+    `warnings` are those of the rendering; the plan has its own.
     """
 
     name: str
@@ -216,6 +217,7 @@ class Change:
     differences: tuple[str, ...]
     container: Preview | None = None
     fetches: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
@@ -235,7 +237,14 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         from_registry = isinstance(made.base.source, RegistryModel | HubFile)
         wanted = runtime.expected(made) if standing or from_registry else None
     except BrokenModel as broken:
-        return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
+        return Change(
+            name=name,
+            plan=decided,
+            stands=True,
+            differences=(str(broken),),
+            container=container,
+            warnings=made.warnings,
+        )
     found = (
         differences(wanted, standing) if wanted and standing else ("its weights are not on the runtime yet",)
     )
@@ -246,6 +255,7 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         differences=found if standing else (),
         container=container,
         fetches=0 if wanted else _fetched_bytes(runtime, made),
+        warnings=made.warnings,
     )
 
 
