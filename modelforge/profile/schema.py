@@ -258,7 +258,7 @@ class Parameters(Table):
     typical_p: Share | None = None
     """locally typical sampling; 1 is off"""
     repeat_last_n: CountOrAll | None = None
-    """tokens looked back for repeats; 0 off, -1 the whole context"""
+    """tokens looked back for repeats; 0 off; -1 the whole context, which newer servers refuse"""
     repeat_penalty: Strength | None = None
     """1 is off"""
     presence_penalty: Penalty | None = None
