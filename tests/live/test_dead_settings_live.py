@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.live.servers import Server
 
 PROMPT = "Tell me a story about a dog."
-FIXED = {"num_predict": 40, "num_ctx": 512, "seed": 7, "temperature": 0}
+FIXED = {"num_predict": 40, "num_ctx": 512, "num_thread": 1, "seed": 7, "temperature": 0}
 
 
 def made(server: Server, name: str, **fields: object) -> None:
