@@ -20,7 +20,19 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from modelforge import advice, fit, memory, policy, quants, resolve, resources, schemas, settings, speed
+from modelforge import (
+    advice,
+    engines,
+    fit,
+    memory,
+    policy,
+    quants,
+    resolve,
+    resources,
+    schemas,
+    settings,
+    speed,
+)
 from modelforge.cli import COMMANDS, cli
 from modelforge.hardware import files, table
 from modelforge.profile import schema
@@ -51,6 +63,8 @@ def generated(name: str) -> str:
         "environment": environment,
         "hardware names": hardware_names,
         "foreign": foreign,
+        "versions": versions,
+        "built-in names": built_in_names,
         "quants": quant_table,
         "figures": figures,
         "speed": speeds,
@@ -124,10 +138,12 @@ def limits(metadata: Iterable[object]) -> str:
     if isinstance(low, Ge) and isinstance(high, Le):
         return f", {low.ge} to {high.le}"
     words = {Ge: "{} or more", Gt: "above {}", Le: "at most {}", Lt: "below {}"}
-    for kind, text in words.items():
-        if kind in found:
-            return ", " + text.format(getattr(found[kind], kind.__name__.lower()))
-    return ""
+    told = [
+        text.format(getattr(found[kind], kind.__name__.lower()))
+        for kind, text in words.items()
+        if kind in found
+    ]
+    return ", " + " and ".join(told) if told else ""
 
 
 def expected(metadata: Iterable[object]) -> str:
@@ -164,6 +180,47 @@ def foreign() -> str:
         keys = sorted(key for key, of in known.items() if of == words)
         rows.append((", ".join(f"`{key}`" for key in keys), words))
     return markdown(("not a parameter", "what is said of it"), rows)
+
+
+def versions() -> str:
+    """Parameters that not every version of Ollama uses."""
+    own = ", ".join(f"`{name}`" for name in sorted(engines.OWN_ENGINE))
+    rows = [
+        *(
+            (f"`{name}`", f"before {version_words(since)}", "not known")
+            for name, since in engines.SINCE.items()
+        ),
+        (
+            "`draft_num_predict`",
+            f"{version_words(engines.LLAMA_SERVER)} on",
+            "used by models with draft layers alone",
+        ),
+        (
+            ", ".join(f"`{name}`" for name in sorted(engines.UNREAD_BY_OWN_ENGINE)),
+            version_words(engines.OWN_ENGINE_READ),
+            f"not looked at for the architectures that have an engine of Ollama's own: {own}",
+        ),
+        ("`repeat_last_n = -1`", f"{version_words(engines.REFUSES_WHOLE_CONTEXT)} on", "fails every request"),
+    ]
+    return markdown(("parameter", "Ollama", "is"), rows)
+
+
+def built_in_names() -> str:
+    """Renderers and parsers by version: all of the first that was read, and what came with the next."""
+    rows = []
+    for word, names in (("renderer", engines.renderers), ("parser", engines.parsers)):
+        before: frozenset[str] = frozenset()
+        for version in engines.READ:
+            found = names(version) or frozenset()
+            listed = ", ".join(f"`{name}`" for name in sorted(found - before))
+            rows.append((f"`{word}`", version_words(version), listed))
+            before = found
+    return markdown(("key", "since at least", "names"), rows)
+
+
+def version_words(version: engines.Version) -> str:
+    """`0.24`."""
+    return ".".join(map(str, version))
 
 
 # -- commands -----------------------------------------------------------------------------------------

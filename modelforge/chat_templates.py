@@ -84,11 +84,15 @@ class Format:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """A format's name, its Go template, and the texts that end an answer."""
+    """A format's name, its Go template, the texts that end an answer, and the one that stands behind each.
+
+    `end` is "" where nothing does.
+    """
 
     name: str
     template: str
     stop: tuple[str, ...]
+    end: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ def _first(
             continue
         fitted = _fitted(form, render(form.eos if eos is None else eos))
         if fitted is not None:
-            return Choice(name=form.name, template=go_template(fitted), stop=form.stop)
+            end = form.assistant[1].strip()
+            return Choice(name=form.name, template=go_template(fitted), stop=form.stop, end=end)
     return None
 
 
@@ -159,17 +164,43 @@ def end_token(path: Path, header: Header) -> str | None:
         return _token(whole, index)
 
 
+def has_token(path: Path, header: Header, text: str) -> bool | None:
+    """Whether a GGUF's vocabulary has the text as one token; None if it has no vocabulary, or is not there.
+
+    Where the vocabulary is long, its bytes are searched, so a yes may be by chance; a no is certain.
+    """
+    tokens = header.metadata.get(_TOKENS)
+    if isinstance(tokens, tuple):
+        return text in tokens
+    if not isinstance(tokens, LongArray):
+        return None
+    # the weights come last, so what is before them is all of the header
+    end = header.file_bytes - sum(tensor.bytes for tensor in header.tensors)
+    token = text.encode()
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            at = _tokens_at(whole)
+            return None if at is None else whole.find(_U64.pack(len(token)) + token, at, end) >= 0
+    except (OSError, ValueError):
+        return None
+
+
 def _token(whole: mmap.mmap, index: int) -> str | None:
     """Walks the array of tokens, which a header leaves out for its size."""
-    key = _TOKENS.encode()
-    at = whole.find(_U64.pack(len(key)) + key + _STRINGS)
-    if at < 0:
+    at = _tokens_at(whole)
+    if at is None:
         return None
-    at += 8 + len(key) + len(_STRINGS) + 8
     for _ in range(index):
         at += 8 + _U64.unpack_from(whole, at)[0]
     (length,) = _U64.unpack_from(whole, at)
     return whole[at + 8 : at + 8 + length].decode(errors="replace")
+
+
+def _tokens_at(whole: mmap.mmap) -> int | None:
+    """Where the first token of the array begins."""
+    key = _TOKENS.encode()
+    at = whole.find(_U64.pack(len(key)) + key + _STRINGS)
+    return None if at < 0 else at + 8 + len(key) + len(_STRINGS) + 8
 
 
 @cache

@@ -219,6 +219,7 @@ class Change:
 
     `container` is what an engine would be asked for, None where no container is started. `fetches` is how many bytes
     would come from a registry or the Hub, at most: blobs that the runtime has from other models are not fetched again.
+    `warnings` are those of the rendering; the plan has its own.
     """
 
     name: str
@@ -227,6 +228,7 @@ class Change:
     differences: tuple[str, ...]
     container: Preview | None = None
     fetches: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
@@ -246,7 +248,14 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         elsewhere = isinstance(made.base.source, RegistryModel) or not is_gathered(made.base)
         wanted = runtime.expected(made) if standing or elsewhere else None
     except BrokenModel as broken:
-        return Change(name=name, plan=decided, stands=True, differences=(str(broken),), container=container)
+        return Change(
+            name=name,
+            plan=decided,
+            stands=True,
+            differences=(str(broken),),
+            container=container,
+            warnings=made.warnings,
+        )
     found = (
         differences(wanted, standing) if wanted and standing else ("its weights are not on the runtime yet",)
     )
@@ -257,6 +266,7 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
         differences=found if standing else (),
         container=container,
         fetches=0 if wanted else _fetched_bytes(work, runtime, made),
+        warnings=made.warnings,
     )
 
 

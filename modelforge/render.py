@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from modelforge.errors import DoesNotFit, TemplateProblem
 from modelforge.modelfile import Modelfile, format_modelfile, losses
 from modelforge.settings import place_of
+from modelforge.unused import unused
 from modelforge.variables import parameters_of, path_text, variables_of
 from modelforge.written import Written
 
@@ -53,7 +54,7 @@ class Request:
 class Rendered:
     """A rendered profile. `modelfile` is the text for people; `losses` is what that text cannot carry.
 
-    `warnings` tell what of the profile the template leaves out or replaces.
+    `warnings` tell what of the profile the template leaves out or replaces, and what the server would not use.
     """
 
     base: Candidate
@@ -98,7 +99,7 @@ def render(profile: Profile, plan: Plan, *, templates: Sequence[Path]) -> Render
         request=_request(read, adapters),
         modelfile=format_modelfile(shown),
         losses=losses(shown),
-        warnings=(*left_out, *written.replaced()),
+        warnings=(*left_out, *written.replaced(), *unused(profile, read, base, plan.settings)),
     )
 
 

@@ -241,6 +241,7 @@ def dry_run_document(changes: Sequence[Changed]) -> Document:
                 "stands": change.stands,
                 "differences": list(change.differences),
                 "fetches": change.fetches,
+                "warnings": list(change.warnings),
                 "plan": plan_dict(change.plan),
                 "container": container_dict(change.container) if change.container else None,
             }

@@ -101,6 +101,10 @@ class Changed(Protocol):
         """Bytes that would be fetched from a registry or Hugging Face, at most."""
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """The rendering's; the plan has its own."""
+
+    @property
     def container(self) -> Container | None:
         """What an engine would be asked for; None where no container is started."""
 

@@ -42,6 +42,11 @@ class RunSettings:
     drafts: int = 0
 
     @property
+    def version(self) -> tuple[int, int]:
+        """The engine's `major.minor` as numbers."""
+        return _numbers(self.engine)
+
+    @property
     def old_engine(self) -> bool:
         """Whether that Ollama still plans and runs by itself: before 0.30, which brought llama-server."""
         return _numbers(self.engine) < (0, 30)

@@ -143,6 +143,7 @@ VALUES: dict[str, tuple[str, ...]] = {
         "seed = '7'",
         "min_p = 1.01",
         "repeat_penalty = 11",
+        "repeat_penalty = 0",
         "presence_penalty = -11",
         "use_mmap = 1",
         "stop = 'a'",

@@ -173,7 +173,7 @@ def test_everything_that_can_be_generated_is_somewhere() -> None:
     assert shown == {
         *generate.TABLES,
         *("commands", "common flags", "environment", "hardware names", "foreign"),
-        *("quants", "figures", "speed"),
+        *("quants", "figures", "speed", "versions", "built-in names"),
     }
 
 

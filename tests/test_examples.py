@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from modelforge.bases import LocalFile
 from modelforge.hardware import table
+from modelforge.modelfile import Modelfile
+from modelforge.profile.find import shipped_names
 from modelforge.profile.load import load_profile, profile_names
 from modelforge.project import Project, find_project
 from modelforge.resolve import resolve
+from modelforge.resources import demo_model
 from modelforge.serving import settings_of
+from modelforge.unused import unused
 from tests import shapes
 from tests.documents import ROOT
-from tests.plans import candidate
+from tests.plans import candidate, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if (path / "modelforge.toml").exists())
 
@@ -43,6 +52,34 @@ def test_every_example_loads(folder: Any) -> None:
     assert names
     for name in names:
         assert load_profile(found, name).smoke
+
+
+EVERY = [
+    *((folder, name) for folder in EXAMPLES for name in profile_names(find_project(folder, environment={}))),
+    *((ROOT, name) for name in shipped_names()),
+]
+
+
+@pytest.mark.parametrize("engine", ["0.24", "0.32"])
+@pytest.mark.parametrize(("folder", "name"), EVERY, ids=[f"{folder.name} {name}" for folder, name in EVERY])
+def test_no_example_and_no_shipped_profile_says_what_a_server_never_uses(
+    folder: Path, name: str, engine: str
+) -> None:
+    profile = load_profile(find_project(folder, environment={}), name)
+    parameters = profile.parameters.model_dump(exclude_none=True)
+    asked = Modelfile(
+        from_="x",
+        system=profile.system,
+        template=profile.chat_template,
+        parameters=parameters,
+        renderer=profile.renderer,
+        parser=profile.parser,
+    )
+    tiny = demo_model()
+    base = candidate(shapes.LLAMA_8B, "8b", "Q8_0")
+    if profile.base.model.startswith("./"):
+        base = replace(base, source=LocalFile(path=tiny, bytes=tiny.stat().st_size))
+    assert list(unused(profile, asked, base, settings(engine=engine))) == []
 
 
 def test_the_users_own_server_runs_as_the_plan_counts_on() -> None:

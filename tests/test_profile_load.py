@@ -682,6 +682,9 @@ def test_tables_merge_lists_replace_and_unset_removes(tmp_path: Path) -> None:
     assert [test.name for test in profile.smoke] == ["two"]
     assert profile.origins["parameters.num_ctx"] == "profiles/_base.toml:4:1"
     assert profile.origins["parameters.stop"] == "profiles/coder.toml:3:12"
+    assert profile.origins["parameters.stop.0"] == "profiles/coder.toml:3:20"
+    assert "parameters.stop.0" not in list(profile.origins), "entries of lists are not listed"
+    assert "parameters.num_keep.0" not in profile.origins
     assert "parameters.top_k" not in profile.origins
 
 

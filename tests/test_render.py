@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,10 +19,9 @@ from modelforge.profile import Profile
 from modelforge.profile.schema import Base, Message, Parameters, Resolve, Serve
 from modelforge.render import Rendered, content_digest, render
 from modelforge.resolve import Assessed, Bytes, Plan, RunSettings
+from modelforge.shape import shape_of
 from tests.prompts import HARD_PROMPTS
-
-if TYPE_CHECKING:
-    from modelforge.shape import ModelShape
+from tests.shapes import LLAMA_8B
 
 BUILT_IN = Path(__file__).parents[1] / "templates"
 GOLDEN = Path(__file__).parent / "golden"
@@ -67,7 +66,7 @@ def some_plan(**changes: Any) -> Plan:
         quant="Q8_0",
         digest=None,
         source=LocalFile(path=Path("/home/someone/models/tiny-Q8_0.gguf"), bytes=1000),
-        shape=cast("ModelShape", None),
+        shape=shape_of(LLAMA_8B.header("Q8_0")),
     )
     picked = Assessed(
         candidate=candidate,
@@ -198,7 +197,9 @@ def test_the_text_of_a_rich_profile(project: Path) -> None:
     assert rendered.modelfile == (GOLDEN / "rich.Modelfile").read_text(encoding="utf-8")
     assert rendered.request.adapters == (project / "adapters" / "style.gguf",)
     assert rendered.losses == ()
-    assert rendered.warnings == ()
+    assert rendered.warnings == (
+        "the model's chat template makes no prompts: the renderer 'qwen3-coder' does",
+    )
     read = as_ollama_reads(rendered.modelfile)
     assert (read.system, read.parameters) == (rendered.request.system, rendered.request.parameters)
 

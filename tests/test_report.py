@@ -231,6 +231,7 @@ class Thing:
     differences: tuple[str, ...] = ("system differs",)
     container: Preview | None = None
     fetches: int = 0
+    warnings: tuple[str, ...] = ()
     path: str = "profiles/assistant.toml"
     purpose: str = "the profile"
 
@@ -246,6 +247,9 @@ def test_small_documents() -> None:
     assert dry["variants"][0]["differences"] == ["system differs"]
     assert dry["variants"][0]["container"] is None
     assert dry["variants"][0]["fetches"] == 0
+    assert dry["variants"][0]["warnings"] == []
+    dry = report.dry_run_document([replace(thing, warnings=("the template leaves out system",))])
+    assert dry["variants"][0]["warnings"] == ["the template leaves out system"]
     container = Preview(image="ollama/ollama", volume="v", gpus="all", request={"Cmd": ("serve",)}, note="n")
     dry = report.dry_run_document([replace(thing, container=container)])
     assert dry["variants"][0]["container"] == {

@@ -324,6 +324,7 @@ class Change:
     differences: tuple[str, ...] = ("system differs",)
     container: Preview | None = None
     fetches: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -338,6 +339,19 @@ def test_a_dry_run_tells_pick_and_difference(change: Change, told: str) -> None:
     lines = changes.dry_run_lines(change)
     assert "coder:7b-instruct-q8_0" in lines[1]
     assert told in lines[-1]
+
+
+def test_a_dry_run_tells_each_warning_of_the_plan_and_of_the_rendering_once() -> None:
+    plan = replace(PLAN, warnings=("num_ctx is not set",))
+    lines = changes.dry_run_lines(Change(plan=plan, warnings=("the template leaves out\x1b system",)))
+    told = [line for line in lines if "warning" in line]
+    assert told == [
+        "            warning: num_ctx is not set",
+        "            warning: the template leaves out\\x1b system",
+    ]
+    assert not any(
+        "warning" in line for line in changes.dry_run_lines(Change(plan=replace(PLAN, warnings=())))
+    )
 
 
 def test_a_dry_run_tells_what_would_come_from_a_registry() -> None:

@@ -171,12 +171,18 @@ class _Loader:
 
 
 class Origins(Mapping[str, str]):
-    """For each dotted key where it was set: `profiles/coder.toml:14:1`. Worked out when first asked."""
+    """For each dotted key where it was set: `profiles/coder.toml:14:1`. Worked out when first asked.
+
+    An entry of a list is asked for by its number, `parameters.stop.0`; it is not listed.
+    """
 
     def __init__(self, merged: Merged) -> None:
         self._merged = merged
 
     def __getitem__(self, key: str) -> str:
+        above, _, last = key.rpartition(".")
+        if last.isdecimal() and above in self._places and key not in self._places:
+            return self._place((*above.split("."), int(last)))
         return self._places[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -195,9 +201,12 @@ class Origins(Mapping[str, str]):
             if isinstance(value, dict) and value and above != ("vars",):
                 yield from self._found(path, value)
                 continue
-            document, place = self._merged.locate(path)
-            position = document.place(place)
-            yield ".".join(path), f"{document.file}:{position.line}:{position.column}"
+            yield ".".join(path), self._place(path)
+
+    def _place(self, path: KeyPath) -> str:
+        document, place = self._merged.locate(path)
+        position = document.place(place)
+        return f"{document.file}:{position.line}:{position.column}"
 
 
 def _structure(documents: list[Document], whole: Merged) -> Iterator[Problem]:

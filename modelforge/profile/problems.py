@@ -111,7 +111,7 @@ def _range_text(limits: Mapping[str, Any]) -> str:
     if low is not None and high is not None:
         return f" from {_number(low)} to {_number(high)}"
     if above is not None:
-        return f" above {_number(above)}"
+        return f" above {_number(above)}" + ("" if high is None else f" and at most {_number(high)}")
     if low is not None:
         return f", {_number(low)} or more"
     return ""

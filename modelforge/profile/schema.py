@@ -183,6 +183,8 @@ CountOrAll: TypeAlias = Annotated[int, Field(ge=-1, le=_INT32)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Penalty: TypeAlias = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Strength: TypeAlias = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+# 0 kills the runner of Ollama 0.24, and 0.32 refuses every request with it
+Factor: TypeAlias = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Parallel: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
 Size: TypeAlias = Annotated[str, AfterValidator(_size)]
@@ -261,8 +263,8 @@ class Parameters(Table):
     typical_p: Share | None = None
     """locally typical sampling; 1 is off"""
     repeat_last_n: CountOrAll | None = None
-    """tokens looked back for repeats; 0 off, -1 the whole context"""
-    repeat_penalty: Strength | None = None
+    """tokens looked back for repeats; 0 off; -1 the whole context, which newer servers refuse"""
+    repeat_penalty: Factor | None = None
     """1 is off"""
     presence_penalty: Penalty | None = None
     """0 is off"""

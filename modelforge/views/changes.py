@@ -9,7 +9,7 @@ from modelforge.bases import HubFile
 from modelforge.display import visible
 from modelforge.units import size_text
 from modelforge.views.builds import result_of
-from modelforge.views.plans import pick_lines, target_line
+from modelforge.views.plans import plan_lines
 
 if TYPE_CHECKING:
     from modelforge.journal import JournalEntry
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 def dry_run_lines(change: Changed) -> list[str]:
-    """What a build would do: the pick, and how what stands differs."""
+    """What a build would do: the pick with what it warns of, and how what stands differs."""
     name = visible(change.name)
-    first, *rest = pick_lines(change.plan)
-    lines = [target_line(change.plan), f"  pick      {first}", *(f"            {line}" for line in rest)]
+    lines = plan_lines(change.plan, also=change.warnings)
     if change.container is not None:
         lines += _container_lines(change.container)
     if change.fetches:

@@ -324,10 +324,13 @@ def target_line(plan: Plan) -> str:
     return f"{visible(plan.profile)} @ {visible(plan.hardware.name)} ({what}{memory}{of})"
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """A build's first lines: the target, the pick, why not the next better one, what the plan warns of."""
+def plan_lines(plan: Plan, *, also: Sequence[str] = ()) -> list[str]:
+    """A build's first lines: the target, the pick, why not the next better one, what the plan warns of.
+
+    `also` are warnings of what comes after the plan.
+    """
     first, *rest = pick_lines(plan)
-    warnings = (f"warning: {visible(text)}" for text in plan.warnings)
+    warnings = (f"warning: {visible(text)}" for text in (*plan.warnings, *also))
     return [target_line(plan), f"  {'pick':<10}{first}", *(_INDENT + line for line in (*rest, *warnings))]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
+import pytest
+
 from modelforge.errors import BuildFailed, Unreachable
 from tests.projects import FakeAccess
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.commands import Commands
     from tests.fakes import FakeRuntime
@@ -179,3 +179,36 @@ def test_a_junit_file_that_cannot_be_written_undoes_nothing(
     assert done.document["variants"][0]["status"] == "built"
     assert "cannot be written" in done.document["errors"][0]["message"]
     assert runtime.names() == ["coder:latest"]
+
+
+PLANNED = "num_gpu is set: the server then loads without checking that the model fits"
+LEFT_OUT = "the template leaves out system"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(("resolve", "coder"), (PLANNED,), id="resolve"),
+        pytest.param(("render", "coder"), (LEFT_OUT,), id="render"),
+        pytest.param(("build", "coder"), (PLANNED, LEFT_OUT), id="build"),
+        pytest.param(("build", "coder", "--dry-run"), (PLANNED, LEFT_OUT), id="dry run"),
+    ],
+)
+def test_each_warning_is_told_once(forge: Commands, words: tuple[str, ...], told: tuple[str, ...]) -> None:
+    forge.write("templates/own.j2", "FROM [[ base ]]\nPARAMETER num_ctx 512\nPARAMETER num_gpu 0\n")
+    forge.write(
+        "profiles/coder.toml",
+        'template = "own.j2"\nsystem = "Be short."\n[base]\nmodel = "./models/tiny-*.gguf"\n'
+        "[parameters]\nnum_ctx = 512\nnum_gpu = 0\n",
+    )
+    done = forge(*words)
+    assert done.code == 0, done.err
+    said = [
+        line.partition("warning: ")[2] for line in (done.out + done.err).splitlines() if "warning: " in line
+    ]
+    assert sorted(line for line in said if line in {PLANNED, LEFT_OUT}) == sorted(told)
+    assert len(said) == len(set(said))
+    if words[-1] == "--dry-run":
+        variant = forge(*words, "--json").document["variants"][0]
+        assert variant["warnings"] == [LEFT_OUT]
+        assert variant["plan"]["warnings"].count(PLANNED) == 1
