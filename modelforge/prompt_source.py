@@ -13,17 +13,13 @@ Of a template that is passed over, `generate` still takes `.Suffix`.
 
 from __future__ import annotations
 
-import re
+from modelforge.go_prompt import go_prompt
+from modelforge.gotemplate import GoTemplateProblem
 
 BUILT_IN = frozenset({"gemma4", "laguna", "nemotron_h", "nemotron_h_moe", "nemotron_h_omni"})
 """Architectures that servers from 0.24 on give a renderer of their own (server/create.go)."""
 
 _GPT_OSS = frozenset({"gptoss", "gpt-oss"})
-_COMMENT = re.compile(r"\{\{-?\s*/\*.*?\*/\s*-?\}\}", re.DOTALL)
-_STRING = r"\"(?:\\.|[^\"\\\n])*\"|`[^`]*`|'(?:\\.|[^'\\\n])*'"
-# a quote that begins no string is a character of its own, so that there is one way to read a text
-_ACTION = re.compile(rf"\{{\{{((?:{_STRING}|(?!\}}\}}|{_STRING}).)*)\}}\}}", re.DOTALL)
-_FIELD = re.compile(r"\.([A-Za-z_]\w*)")
 _TOOL_ROLES = (
     "tool_response",
     "tool_results",
@@ -60,10 +56,11 @@ def takes_jinja(jinja: str, template: str, architecture: str) -> bool:
 
 
 def fields_of(template: str) -> frozenset[str]:
-    """The names of fields in a Go template, in small letters, as `Template.Vars` (template/template.go) tells them."""
-    actions = _ACTION.findall(_COMMENT.sub("", template))
-    bare = [re.sub(_STRING, " ", action, flags=re.DOTALL) for action in actions]
-    return frozenset(name.lower() for action in bare for name in _FIELD.findall(action))
+    """The names of fields in a Go template, in small letters; none of one that cannot be read."""
+    try:
+        return frozenset(name for name in go_prompt(template).names if not name.startswith("$"))
+    except GoTemplateProblem:
+        return frozenset()
 
 
 def _prefers(jinja: str, can: set[str], go: set[str], *, both_ways: bool) -> bool:

@@ -15,7 +15,8 @@ from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed, UsageProble
 from modelforge.events import Progress, Step
 from modelforge.filehash import Hashes
 from modelforge.runtimes import BrokenModel, ChatReply, ChatRequest, Placement, Runtime, Turn
-from modelforge.runtimes.embedded import EmbeddedRuntime, conversation, open_store
+from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
+from modelforge.runtimes.embedded_chat import conversation
 from modelforge.runtimes.store import Store
 from tests.fakes import Heard, some_candidate, some_rendered, some_reply
 from tests.folders import write_safetensors
@@ -419,23 +420,65 @@ def test_a_chat_with_nothing_is_refused(runtime: EmbeddedRuntime) -> None:
         runtime.chat("coder", ChatRequest(messages=USER, options={}))
 
 
-def test_a_go_template_of_somebodys_own_cannot_be_tested_here(
+@pytest.mark.parametrize("jinja", [CHATML, None])
+def test_a_go_template_of_somebodys_own_makes_the_prompt(
+    runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama, jinja: str | None
+) -> None:
+    own = "{{ range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[answer]"
+    order = some_rendered(
+        local(tiny(tmp_path, jinja=jinja)), template=own, system="S", parameters={"stop": ("[",)}
+    )
+    runtime.create(order, "coder", Heard())
+    runtime.chat("coder", ChatRequest(messages=USER, options={"temperature": 0}, format="json"))
+    asked = llama.asked[0]
+    assert asked["prompt"] == "[system] S\n[user] Hello!\n[answer]"
+    assert (asked["temperature"], asked["stop"], asked["json_schema"]) == (0, ["["], {})
+    assert "messages" not in asked
+
+
+def test_tools_with_a_go_template_need_a_server(
     runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama
 ) -> None:
     runtime.create(rendered(tmp_path, template="<|im_start|>{{ .Prompt }}"), "coder", Heard())
-    with pytest.raises(SmokeFailed, match="only an Ollama server can render") as caught:
-        runtime.chat("coder", ChatRequest(messages=USER, options={}))
+    tool = {"type": "function", "function": {"name": "add"}}
+    with pytest.raises(SmokeFailed, match="only an Ollama server can do") as caught:
+        runtime.chat("coder", ChatRequest(messages=USER, options={}, tools=(tool,)))
     assert "--runtime ollama" in str(caught.value.problems[0].hint)
     assert llama.loads == []
 
 
-def test_a_template_without_any_jinja_is_rendered_by_nobody_else(
-    runtime: EmbeddedRuntime, tmp_path: Path
-) -> None:
-    order = some_rendered(local(tiny(tmp_path, jinja=None)), template="{{ .Prompt }}")
-    runtime.create(order, "coder", Heard())
-    with pytest.raises(SmokeFailed, match="only an Ollama server can render"):
+def test_a_go_template_that_fails_is_told_with_its_line(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
+    runtime.create(rendered(tmp_path, template="a\n{{ .Prompt.Nope }}"), "coder", Heard())
+    with pytest.raises(SmokeFailed, match="fails in line 2: Hello! has no field Nope"):
         runtime.chat("coder", ChatRequest(messages=USER, options={}))
+
+
+def test_a_template_that_can_do_less_than_the_jinja_is_passed_over_as_servers_do(
+    runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama
+) -> None:
+    jinja = CHATML + "{% if tools %}{{ tools }}{% endif %}"
+    order = some_rendered(local(tiny(tmp_path, jinja=jinja)), template="[{{ .Prompt }}]")
+    runtime.create(order, "coder", Heard())
+    runtime.chat("coder", ChatRequest(messages=USER, options={}))
+    assert llama.asked[0]["messages"] == [{"role": "user", "content": "Hello!"}]
+
+
+@pytest.mark.parametrize("jinja", [CHATML, None])
+def test_a_renderer_is_stood_in_for_by_the_jinja(
+    runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama, jinja: str | None
+) -> None:
+    order = some_rendered(
+        local(tiny(tmp_path, jinja=jinja)), template="{{ .Prompt }}", renderer="qwen3-coder"
+    )
+    runtime.create(order, "coder", Heard())
+    if jinja:
+        runtime.chat("coder", ChatRequest(messages=USER, options={}))
+        assert llama.asked[0]["messages"] == [{"role": "user", "content": "Hello!"}]
+    else:
+        with pytest.raises(
+            SmokeFailed, match="made by Ollama's renderer qwen3-coder, which only an Ollama server"
+        ):
+            runtime.chat("coder", ChatRequest(messages=USER, options={}))
 
 
 def test_placement_is_told_only_of_what_is_loaded(

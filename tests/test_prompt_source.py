@@ -80,7 +80,7 @@ def test_a_model_without_a_jinja_template_keeps_its_own() -> None:
     [
         ("{{ .Prompt }}", {"prompt"}),
         ("{{- .A.B -}}", {"a", "b"}),
-        ("{{ $.Tools }}{{ $x.Y }}", {"tools", "y"}),
+        ("{{ $.Tools }}{{ $x := . }}{{ $x.Y }}", {"tools", "y"}),
         ('{{ "a}} .B" }}.C{{ `}} .D` }}', set()),
         ("{{/* .A }} */}}{{ .B }}", {"b"}),
         ("{{ .A", set()),

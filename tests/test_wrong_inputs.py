@@ -66,6 +66,11 @@ def missing_prompt_file(forge: Commands) -> None:
     forge.edit(PROFILE, 'system = "Use type hints and docstrings."', 'system_file = "prompts/codng.md"')
 
 
+def go_template(forge: Commands) -> None:
+    forge.write("own.gotmpl", "{{ range .Messages }}\n  {{ .Content | upper }}{{ end }}")
+    forge.edit(PROFILE, "description =", 'chat_template_file = "own.gotmpl"\ndescription =')
+
+
 def path_outside(forge: Commands) -> None:
     (forge.project.parent / "secret.md").write_text("secret")
     forge.edit(PROFILE, 'system = "Use type hints and docstrings."', 'system_file = "../secret.md"')
@@ -129,6 +134,7 @@ WRONG: list[tuple[Callable[[Commands], None], tuple[str, ...]]] = [
     (toml_syntax, (f"{PROFILE}:10:15: ",)),
     (not_utf8, (f"{PROFILE}:1:", "UTF-8")),
     (missing_prompt_file, (f"{PROFILE}:2:", "prompts/codng.md", "prompts/coding.md")),
+    (go_template, ("own.gotmpl:2:17: no chat template in Go's language: there is no function upper", "^")),
     (path_outside, (f"{PROFILE}:2:", "../secret.md", "inside the project")),
     (link_outside, (f"{PROFILE}:2:", "linked.md", "a link on the way leads out of it")),
     (cyclic_extends, ("_a", "_b")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modelforge.errors import Problem
 from modelforge.paths import UnfitPath, file_inside
 from modelforge.profile.document import MOST_BYTES, not_utf8
 from modelforge.profile.words import name_text, value_text
@@ -12,11 +13,11 @@ from modelforge.profile.words import name_text, value_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelforge.errors import Problem
     from modelforge.profile.merge import Merged
     from modelforge.profile.positions import KeyPath
 
-TEXT_KEYS = ("system_file", "license_file", "chat_template_file")
+GO_TEMPLATE = "chat_template_file"
+TEXT_KEYS = ("system_file", "license_file", GO_TEMPLATE)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,6 +40,7 @@ def read_files(merged: Merged) -> Files:
         text = _text(merged, key, files.problems)
         if text is not None:
             files.texts[key] = text
+            files.problems += _go_problems(str(merged.data[key]), text) if key == GO_TEMPLATE else ()
     listed = merged.data.get("adapters")
     entries = listed if isinstance(listed, list) else []
     paths = [_file(merged, ("adapters", index), entry, files.problems) for index, entry in enumerate(entries)]
@@ -58,6 +60,27 @@ def _text(merged: Merged, key: str, problems: list[Problem]) -> str | None:
     except OSError as error:
         problems.append(_problem(merged, (key,), name, f"which cannot be read: {error.strerror}", None))
     return None
+
+
+def _go_problems(name: str, text: str) -> tuple[Problem, ...]:
+    """What keeps every server from taking a chat template."""
+    from modelforge.gotemplate import GoTemplateProblem, parse  # noqa: PLC0415 (few profiles have one)
+
+    try:
+        parse(text)
+    except GoTemplateProblem as problem:
+        line = text.split("\n")[problem.line - 1]
+        return (
+            Problem(
+                message=f"no chat template in Go's language: {problem}",
+                kind="template",
+                file=name,
+                line=problem.line,
+                column=problem.column,
+                source=line,
+            ),
+        )
+    return ()
 
 
 def _file(

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from modelforge import chat_templates, names
+from modelforge import names
 from modelforge.bases import HubFile, LocalFile, RegistryModel, ServedModel, SplitModel
 from modelforge.bases.quantized import file_digest, taken_as_is
 from modelforge.errors import BaseProblem, BuildFailed, Problem, SmokeFailed
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
-from modelforge.runtimes import BrokenModel, RuntimeInfo, Turn, recipe, store_bring
+from modelforge.runtimes import BrokenModel, RuntimeInfo, recipe, store_bring
 from modelforge.runtimes.blobs import refusals
+from modelforge.runtimes.embedded_chat import (
+    LOADING,
+    OLLAMA_DEFAULTS,
+    chat_format,
+    conversation,
+    prompt_of,
+    request_body,
+)
 from modelforge.runtimes.llama import Llama, Loading
 from modelforge.runtimes.standing import differences
 from modelforge.runtimes.store import Store
@@ -26,12 +35,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelforge.bases import Candidate
-    from modelforge.chat_templates import Choice
     from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.filehash import Hashes
     from modelforge.gguf import Header
-    from modelforge.render import Rendered, Request
+    from modelforge.render import Rendered
     from modelforge.runtimes import (
         ChatReply,
         ChatRequest,
@@ -45,24 +53,6 @@ if TYPE_CHECKING:
     from modelforge.runtimes.store import Manifest
 
 _DEFAULT_CONTEXT = 4096
-_RANDOM_SEED = 0xFFFF_FFFF
-_OLLAMA_DEFAULTS: dict[str, ParameterValue] = {
-    "temperature": 0.8,
-    "top_k": 40,
-    "top_p": 0.9,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "repeat_last_n": 64,
-    "repeat_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "num_keep": 4,
-    "num_predict": -1,
-    "seed": -1,
-}
-"""What Ollama sets where nobody says anything (api/types.go, v0.32.15); llama.cpp's own differ."""
-_LOADING = frozenset({"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"})
-_THEIRS = {"num_keep": "n_keep", "num_predict": "n_predict"}
 _HOW = {"link": "hard link to", "reflink": "shared blocks of", "copy": "copied from", "there": ""}
 
 
@@ -183,17 +173,17 @@ class EmbeddedRuntime:
     def chat(
         self, name: str, request: ChatRequest, on_text: Callable[[str], None] | None = None
     ) -> ChatReply:
-        """One answer. The conversation is put together as Ollama does it, and rendered by the GGUF's own template."""
+        """One answer. The conversation is put together and rendered as Ollama does it."""
         manifest, standing = self.store.read(name), self.show(name)
         if manifest is None or standing is None:
             raise SmokeFailed(f"there is no model {name} in {self.store.root}")
         model = self._weights(name, manifest)
-        self._check_template(standing, model)
-        options = {**_OLLAMA_DEFAULTS, **standing.parameters, **request.options}
+        options = {**OLLAMA_DEFAULTS, **standing.parameters, **request.options}
+        turns = conversation(standing, request.messages)
+        prompt = prompt_of(standing, request, turns, model, today=datetime.now().astimezone().date())
+        body = request_body(request, turns, prompt, options)
         seconds = self._llama.load(self._loading(manifest, model, options))
-        return self._llama.chat(
-            _body(standing, request, options), on_text or (lambda _text: None), load_seconds=seconds
-        )
+        return self._llama.chat(body, on_text or (lambda _text: None), load_seconds=seconds)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives the model another name."""
@@ -240,7 +230,7 @@ class EmbeddedRuntime:
         if parts is None or parts[0].path is None:
             raise BuildFailed(f"the base {rendered.base.ref} was not brought to {self.store.root}")
         path, header = parts[0].path, read_header(parts[0].path)
-        choice, warning = _chat_format(path, header, request)
+        choice, warning = chat_format(path, header, request)
         defaults = (
             recipe.Defaults(template=choice.template, stop=choice.stop) if choice else recipe.Defaults()
         )
@@ -319,78 +309,10 @@ class EmbeddedRuntime:
         return self.store.blobs.path(layers[-1].digest)
 
     def _loading(self, manifest: Manifest, model: Path, options: Mapping[str, ParameterValue]) -> Loading:
-        chosen: dict[str, Any] = {key: options[key] for key in _LOADING if key in options}
+        chosen: dict[str, Any] = {key: options[key] for key in LOADING if key in options}
         adapters = tuple(str(self.store.blobs.path(layer.digest)) for layer in manifest.of("adapter"))
         return Loading(**{"num_ctx": _DEFAULT_CONTEXT, **chosen, "model": str(model), "adapters": adapters})
-
-    def _check_template(self, standing: Standing, model: Path) -> None:
-        """Ollama's Go templates cannot be rendered here: the model's own Jinja must say the same.
-
-        Raises:
-            SmokeFailed: it cannot be known to.
-        """
-        if not standing.template or chat_templates.is_imported(standing.template):
-            return
-        choice, _ = _choice(model, read_header(model))
-        if choice is None or choice.template != standing.template:
-            raise SmokeFailed(
-                "the model has a chat template in Go's language, which only an Ollama server can render",
-                hint="test it there (--runtime ollama), or leave the template out: the GGUF's own is used then",
-            )
-
-
-def _chat_format(path: Path, header: Header, request: Request) -> tuple[Choice | None, str]:
-    """The Go template that a model from a file needs, unless the profile says how to chat."""
-    if request.template or request.renderer or recipe.has_own_format(header):
-        return None, ""
-    choice, why = _choice(path, header)
-    if choice is None:
-        why += ": no Go template was added; Ollama before 0.30 sends it the bare prompt (chat_template_file helps)"
-    return choice, why
-
-
-def _choice(path: Path, header: Header) -> tuple[Choice | None, str]:
-    """The format of a GGUF, or None and why."""
-    jinja = header.metadata.get("tokenizer.chat_template")
-    if not isinstance(jinja, str) or not jinja.strip():
-        return None, f"{path.name} brings no chat template"
-    choice = chat_templates.choose(jinja, chat_templates.end_token(path, header))
-    return choice, "" if choice else f"the chat format of {path.name} is unknown"
 
 
 def _imported(added: Added, path: Path) -> str:
     return f"{size_text(added.size)}, {_HOW[added.how]} {path.name}"
-
-
-def _body(standing: Standing, request: ChatRequest, options: Mapping[str, ParameterValue]) -> dict[str, Any]:
-    """A request of llama.cpp's chat completions."""
-    body: dict[str, Any] = {
-        _THEIRS.get(key, key): list(value) if isinstance(value, tuple) else value
-        for key, value in options.items()
-        if key not in _LOADING
-    }
-    if isinstance(body["seed"], int) and body["seed"] < 0:
-        body["seed"] = _RANDOM_SEED
-    turns = conversation(standing, request.messages)
-    body |= {
-        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
-        "cache_prompt": False,
-    }
-    if request.tools:
-        body["tools"] = [dict(tool) for tool in request.tools]
-    if request.format == "json":
-        body["response_format"] = {"type": "json_object"}
-    elif request.format is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(request.format)}}
-    return body
-
-
-def conversation(standing: Standing, asked: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """Model and request together, as Ollama does it (server/routes.go, v0.32.15).
-
-    The model's messages come first; its system prompt before them, unless the request begins with its own.
-    """
-    turns = (*standing.messages, *asked)
-    if standing.system and not (asked and asked[0].role == "system"):
-        return (Turn(role="system", content=standing.system), *turns)
-    return turns

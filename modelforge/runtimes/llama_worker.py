@@ -3,7 +3,8 @@
 An abort in native code ends this process, not modelforge. Each line in is one of
 
     {"load": {"model": path, "adapters": [path], "num_ctx": 4096, ...}, "patience": 300}
-    {"chat": {...}, "patience": 300}          a request as llama.cpp's chat completions take it
+    {"chat": {...}, "patience": 300}          a request as llama.cpp's chat completions take it, or, where it has a
+                                              prompt, as its completions do
 
 and is answered by {"ready": {"seconds": 0.1}}, or by any number of {"text": "…"} and then {"done": {...}}; in both
 cases {"failed": "why"} may come instead. All else that anything prints goes to standard error.
@@ -116,9 +117,8 @@ def _chat(
             say({"text": text})
         return False  # True would stop it
 
-    server.handle_chat_completions(
-        {**request, "stream": True, "stream_options": {"include_usage": True}}, on_piece
-    )
+    ask = server.handle_completions if "prompt" in request else server.handle_chat_completions
+    ask({**request, "stream": True, "stream_options": {"include_usage": True}}, on_piece)
     if reply.error:
         raise RuntimeError(reply.error)
     return reply.whole()
@@ -144,7 +144,7 @@ class _Reply:
         for choice in piece.get("choices") or ():
             self.reason = choice.get("finish_reason") or self.reason
             delta = choice.get("delta") or {}
-            text += delta.get("content") or ""
+            text += delta.get("content") or choice.get("text") or ""
             for call in delta.get("tool_calls") or ():
                 self._take_tool(call)
         return text
