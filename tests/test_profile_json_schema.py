@@ -14,7 +14,7 @@ from modelforge import resources, schemas
 from modelforge.errors import Problem, ProfileProblem
 from modelforge.hardware import files
 from modelforge.names import valid_tag
-from modelforge.profile import names, schema
+from modelforge.profile import names, schema, tables
 from modelforge.profile.json_schema import profile_schema
 from modelforge.profile.load import load_profile
 from modelforge.profile.positions import TOP, positions
@@ -161,7 +161,7 @@ SEEDS = (
     *("LOCAL", "x-cloud", "-cloud", "rtx-4090", "a:b", "http://x", "a/b/c/d", "", "m" * 81),
 )
 VALIDATORS: tuple[Callable[[str], object], ...] = (
-    *(schema._size, schema._engine, schema._requires, schema._keep_alive, schema._pattern),
+    *(tables._size, schema._engine, schema._requires, schema._keep_alive, schema._pattern),
     *(names.model_name, names.tag_name, names.namespace_name, files._rate, files._capability),
 )
 

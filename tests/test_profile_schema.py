@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
 
 from modelforge.parameters import IGNORED, TYPES
 from modelforge.profile.described import description
-from modelforge.profile.schema import Base, Body, Expect, Parameters, ProfileFile, Resolve, Serve, Table
+from modelforge.profile.schema import Base, Body, Expect, Parameters, ProfileFile, Resolve, Serve
+
+if TYPE_CHECKING:
+    from modelforge.profile.tables import Table
 
 
 def test_the_parameters_are_ollamas() -> None:

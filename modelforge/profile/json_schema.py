@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-    from modelforge.profile.schema import Table
+    from modelforge.profile.tables import Table
 
 Json: TypeAlias = dict[str, Any]
 
