@@ -113,6 +113,9 @@ WHOLE = {
     "paths": "system_file = './a/../b.md'\nadapters = ['..a', 'a..b/c']\n[base]\nmodel = './m/*.gguf'\n",
     "tool": BASE + "[[smoke]]\nname = 'x'\nprompt = 'x'\nruns = 3\nmin_pass = 2\n"
     "expect = { tool_call = { name = 'f', arguments = { a = 1 } } }\n",
+    "embeddings": BASE
+    + "[[smoke]]\nname = 'x'\nprompt = 'x'\nruns = 2\nmin_pass = 1\nparameters.num_ctx = 64\n"
+    "expect = { dimensions = 768, closer_to = 'a', than = 'b', max_seconds = 1, max_vram = '1GiB' }\n",
     "full cache": BASE + "[resolve]\nflash_attention = 'off'\nkv_cache = 'bf16'\n",
     "dates of one's own": BASE + "[vars]\nday = 1979-05-27\nlist = [1, 'a', { b = inf }]\n",
 }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field
 
 from modelforge.profile.rules import rule
-from modelforge.profile.tables import Message, Parameters, Positive, Rows, Size, Some, Table, Text
+from modelforge.profile.tables import INT32, Message, Parameters, Positive, Rows, Size, Some, Table, Text
 
 
 def _regex(text: str) -> str:
@@ -98,6 +98,14 @@ def _tools(value: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...
     return value
 
 
+OF_EMBEDDINGS = ("dimensions", "closer_to", "than")
+"""Keys of `expect` that ask for embeddings instead of an answer."""
+OF_BOTH = ("max_seconds", "loaded_on", "max_vram")
+"""Keys that hold of either."""
+OF_CHATS = ("system", "messages", "tools")
+"""Keys of a test that only a chat has."""
+
+
 class Expect(Table):
     """`expect` of a smoke test. Every key that is given must hold."""
 
@@ -119,6 +127,12 @@ class Expect(Table):
     """the answer has a code block that parses as Python; it is never run"""
     tool_call: Annotated[Text | Mapping[str, Any], AfterValidator(_tool_call)] | None = None
     """the tool that is called: its name, or {name, arguments}"""
+    dimensions: Annotated[int, Field(ge=1, le=INT32)] | None = None
+    """how many numbers the prompt's embedding has; this key and the next two ask for embeddings, not for an answer"""
+    closer_to: Text | None = None
+    """a text that is nearer to the prompt than `than` is, by the cosine of their embeddings"""
+    than: Text | None = None
+    """the text that is farther from the prompt than `closer_to`"""
     min_tokens_per_second: Positive | None = None
     """at least this many tokens a second while answering"""
     max_seconds: Positive | None = None
@@ -129,6 +143,19 @@ class Expect(Table):
     """where the model lies while it answers"""
     max_vram: Size | None = None
     """most memory on the GPU, such as "8GiB\""""
+
+    @property
+    def of_embeddings(self) -> bool:
+        """Whether embeddings are asked for, not an answer."""
+        return any(getattr(self, key) is not None for key in OF_EMBEDDINGS)
+
+
+OF_ANSWERS = tuple(
+    field.alias or name
+    for name, field in Expect.model_fields.items()
+    if name not in {*OF_EMBEDDINGS, *OF_BOTH}
+)
+"""Keys that only an answer can meet."""
 
 
 class SmokeTest(Table):

@@ -15,13 +15,14 @@ from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
 from modelforge.runtimes import BrokenModel, RuntimeInfo, Turn, recipe, store_bring
 from modelforge.runtimes.blobs import refusals
+from modelforge.runtimes.embedding import only_chats, only_embeds
 from modelforge.runtimes.llama import Llama, Loading
 from modelforge.runtimes.standing import differences
 from modelforge.runtimes.store import Store
 from modelforge.units import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from modelforge.runtimes import (
         ChatReply,
         ChatRequest,
+        Embeddings,
         Entry,
         ParameterValue,
         Placement,
@@ -188,12 +190,27 @@ class EmbeddedRuntime:
         if manifest is None or standing is None:
             raise SmokeFailed(f"there is no model {name} in {self.store.root}")
         model = self._weights(name, manifest)
-        self._check_template(standing, model)
+        header = read_header(model)
+        if makes_embeddings(header):
+            raise only_embeds(name)
+        self._check_template(standing, model, header)
         options = {**_OLLAMA_DEFAULTS, **standing.parameters, **request.options}
         seconds = self._llama.load(self._loading(manifest, model, options))
         return self._llama.chat(
             _body(standing, request, options), on_text or (lambda _text: None), load_seconds=seconds
         )
+
+    def embed(self, name: str, texts: Sequence[str], options: Mapping[str, ParameterValue]) -> Embeddings:
+        """A vector for each text, as a server makes it; one that is too long is refused."""
+        manifest, standing = self.store.read(name), self.show(name)
+        if manifest is None or standing is None:
+            raise SmokeFailed(f"there is no model {name} in {self.store.root}")
+        model = self._weights(name, manifest)
+        if not makes_embeddings(read_header(model)):
+            raise only_chats(name)
+        loading = self._loading(manifest, model, {**standing.parameters, **options})
+        seconds = self._llama.load(replace(loading, embedding=True))
+        return self._llama.embed(texts, load_seconds=seconds)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives the model another name."""
@@ -311,7 +328,7 @@ class EmbeddedRuntime:
         adapters = tuple(str(self.store.blobs.path(layer.digest)) for layer in manifest.of("adapter"))
         return Loading(**{"num_ctx": _DEFAULT_CONTEXT, **chosen, "model": str(model), "adapters": adapters})
 
-    def _check_template(self, standing: Standing, model: Path) -> None:
+    def _check_template(self, standing: Standing, model: Path, header: Header) -> None:
         """Ollama's Go templates cannot be rendered here: the model's own Jinja must say the same.
 
         Raises:
@@ -319,7 +336,7 @@ class EmbeddedRuntime:
         """
         if not standing.template or chat_templates.is_imported(standing.template):
             return
-        choice, _ = _choice(model, read_header(model))
+        choice, _ = _choice(model, header)
         if choice is None or choice.template != standing.template:
             raise SmokeFailed(
                 "the model has a chat template in Go's language, which only an Ollama server can render",
@@ -327,11 +344,18 @@ class EmbeddedRuntime:
             )
 
 
+def makes_embeddings(header: Header) -> bool:
+    """Whether Ollama takes a model for one of embeddings, which then does nothing else (server/images.go, v0.32.15)."""
+    return f"{header.metadata.get('general.architecture')}.pooling_type" in header.metadata
+
+
 def _chat_format(path: Path, header: Header, request: Request) -> tuple[Choice | None, str]:
     """The Go template that a model from a file needs, unless the profile says how to chat."""
     if request.template or request.renderer or recipe.has_own_format(header):
         return None, ""
     choice, why = _choice(path, header)
+    if choice is None and makes_embeddings(header):
+        return None, ""
     if choice is None:
         why += ": no Go template was added; Ollama before 0.30 sends it the bare prompt (chat_template_file helps)"
     return choice, why
