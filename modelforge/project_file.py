@@ -17,7 +17,7 @@ from modelforge.errors import Problem, ProfileProblem
 from modelforge.profile.document import Document, read_document
 from modelforge.profile.names import namespace_name
 from modelforge.profile.rules import ABOVE_ZERO, DURATION, rule, whole
-from modelforge.profile.schema import Positive, Size, Table, Text
+from modelforge.profile.tables import Positive, Size, Table, Text
 from modelforge.project_settings import Pull, RuntimeChoice, Value
 from modelforge.units import parse_duration, parse_size
 

@@ -1,10 +1,11 @@
-"""Smoke tests: ask the built model, check its answers.
+"""Smoke tests: ask the built model, check its answers, or the embeddings that it makes.
 
 Every question is asked in the same way on every server: temperature 0, a seed, the plan's num_ctx, a
 repeat_penalty and a limit on the answer are always sent, because servers differ in what they take when nothing
 is said. What `[parameters]` sets is sent too, but for its temperature and seed; what the test's own
 `parameters` set wins over all. `json` and `json_schema` check the answer only: the model has to obey its
-prompt, nothing forces the format on it.
+prompt, nothing forces the format on it. Embeddings are asked for with the same parameters, as far as they are set:
+they have no temperature, no seed and no end.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from modelforge.checks import check_answer
+from modelforge.checks import check_answer, check_vectors
 from modelforge.checks.limits import Answer, where_loaded
+from modelforge.checks.vectors import Vectors, numbers_text
 from modelforge.display import columns, left, shorten, visible
 from modelforge.errors import SmokeFailed
 from modelforge.events import Step
-from modelforge.runtimes import ChatRequest, Turn
+from modelforge.runtimes import ChatRequest, Embeddings, Turn
 from modelforge.units import seconds_text
 from modelforge.waiting import told
 
@@ -58,7 +60,8 @@ class SmokeContext:
 class SmokeResult:
     """One test. Seconds count the answer, not the loading; `passed_runs` are those that did not fail.
 
-    Reply, checks and figures are the first failed run's where the test failed, else the last good run's.
+    Reply, checks and figures are the first failed run's where the test failed, else the last good run's. The
+    reply of embeddings is how many numbers came.
     """
 
     name: str
@@ -91,7 +94,7 @@ class SmokeReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
-    reply: ChatReply
+    reply: ChatReply | Embeddings
     checks: tuple[Check, ...]
     verdict: Verdict
 
@@ -136,15 +139,27 @@ def _run_test(
     runs: list[_Run] = []
     placement: Placement | None = None
     for index in range(test.runs):
-        request = request_of(test, context, index)
-        reply = runtime.chat(name, request, on_text)
+        reply: ChatReply | Embeddings
+        if test.expect.of_embeddings:
+            reply = runtime.embed(name, texts_of(test), _set_options(test, context))
+        else:
+            reply = runtime.chat(name, request_of(test, context, index), on_text)
         if not runs:
             placement = _placement(runtime, name, context)
-        limit = request.options["num_predict"]
-        answer = Answer(reply=reply, placement=placement, here=context.here, num_predict=int(str(limit)))
-        checks = check_answer(test.expect, answer)
+        checks = _checks(test, context, reply, placement)
         runs.append(_Run(reply=reply, checks=checks, verdict=_verdict_of(checks)))
     return _result(test, runs, where_loaded(placement) if placement else None)
+
+
+def _checks(
+    test: SmokeTest, context: SmokeContext, reply: ChatReply | Embeddings, placement: Placement | None
+) -> tuple[Check, ...]:
+    if isinstance(reply, Embeddings):
+        vectors = Vectors(reply=reply, placement=placement, here=context.here)
+        return check_vectors(test.expect, vectors)
+    limit = int(str(_options(test, context, 0)["num_predict"]))
+    answer = Answer(reply=reply, placement=placement, here=context.here, num_predict=limit)
+    return check_answer(test.expect, answer)
 
 
 def _placement(runtime: Runtime, name: str, context: SmokeContext) -> Placement | None:
@@ -163,16 +178,27 @@ def request_of(test: SmokeTest, context: SmokeContext, index: int) -> ChatReques
     )
 
 
+def texts_of(test: SmokeTest) -> tuple[str, ...]:
+    """The texts whose embeddings a test asks for: the prompt, and what it is compared with."""
+    compared = (test.expect.closer_to, test.expect.than)
+    return (test.prompt, *(text or "" for text in compared)) if any(compared) else (test.prompt,)
+
+
 def _options(test: SmokeTest, context: SmokeContext, index: int) -> dict[str, ParameterValue]:
     """All options of one run; see the module's first lines. An endless num_predict of the profile is not taken."""
+    found = _set_options(test, context)
     own = test.parameters.model_dump(exclude_none=True)
-    profile = context.parameters.model_dump(exclude_none=True, exclude={"stop", "temperature", "seed"})
-    if profile.get("num_predict", 0) <= 0:
-        profile.pop("num_predict", None)
+    if "num_predict" not in own and int(str(found.get("num_predict", 0))) <= 0:
+        found.pop("num_predict", None)
     seed = own.get("seed", SEED)
-    fixed = {"num_ctx": context.num_ctx, "temperature": 0.0}
-    defaults = {"repeat_penalty": 1.0, "num_predict": NUM_PREDICT}
-    return {**defaults, **profile, **fixed, **own, "seed": seed + index if seed >= 0 else seed}
+    defaults = {"repeat_penalty": 1.0, "num_predict": NUM_PREDICT, "temperature": 0.0}
+    return {**defaults, **found, "seed": seed + index if seed >= 0 else seed}
+
+
+def _set_options(test: SmokeTest, context: SmokeContext) -> dict[str, ParameterValue]:
+    """What the profile, the plan and the test set, the later over the earlier."""
+    profile = context.parameters.model_dump(exclude_none=True, exclude={"stop", "temperature", "seed"})
+    return {**profile, "num_ctx": context.num_ctx, **test.parameters.model_dump(exclude_none=True)}
 
 
 def _verdict_of(checks: Sequence[Check]) -> Verdict:
@@ -192,14 +218,18 @@ def _result(test: SmokeTest, runs: Sequence[_Run], loaded_on: str | None) -> Smo
         name=test.name,
         verdict=verdict,
         prompt=test.prompt,
-        reply=shown.reply.text,
+        reply=_said(shown.reply),
         checks=shown.checks,
         seconds=shown.reply.seconds,
-        tokens_per_second=shown.reply.tokens_per_second,
+        tokens_per_second=None if isinstance(shown.reply, Embeddings) else shown.reply.tokens_per_second,
         runs=len(runs),
         passed_runs=len(good),
         loaded_on=loaded_on,
     )
+
+
+def _said(reply: ChatReply | Embeddings) -> str:
+    return numbers_text(reply.vectors[0]) if isinstance(reply, Embeddings) else reply.text
 
 
 def tests_digest(tests: Sequence[SmokeTest]) -> str:

@@ -28,6 +28,7 @@ from modelforge.runtimes import (
     BrokenModel,
     ChatReply,
     ChatRequest,
+    Embeddings,
     Entry,
     ParameterValue,
     Placement,
@@ -37,7 +38,7 @@ from modelforge.runtimes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelforge.download import Fetch
     from modelforge.events import Emit, Event
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from modelforge.shape import ModelShape
 
 Answer: TypeAlias = "str | ChatReply | Exception | Callable[[ChatRequest], str | ChatReply]"
+Vector: TypeAlias = "tuple[float, ...] | Exception"
 ON_CPU = Placement(bytes=1000, vram=0)
 ON_GPU = Placement(bytes=1000, vram=1000)
 When: TypeAlias = Literal["before", "after", "broken"]
@@ -76,7 +78,10 @@ class Failure:
 
 
 class FakeRuntime:
-    """The Runtime protocol over dictionaries. Look into `models`, `broken`, `loaded`, `calls`, `chats`."""
+    """The Runtime protocol over dictionaries. Look into `models`, `broken`, `loaded`, `calls`, `chats`, `embeds`.
+
+    `vectors` are scripted as `answers` are: one for each text, or several, one after the other.
+    """
 
     def __init__(
         self,
@@ -98,6 +103,8 @@ class FakeRuntime:
         self.headers: dict[str, Header] = {}
         self.calls: list[tuple[str, ...]] = []
         self.chats: list[tuple[str, ChatRequest]] = []
+        self.vectors: dict[str, Vector | list[Vector]] = {}
+        self.embeds: list[tuple[str, tuple[str, ...], dict[str, ParameterValue]]] = []
         self.closed = False
         self._failures: list[Failure] = []
         self._dead: BaseException | None = None
@@ -213,6 +220,17 @@ class FakeRuntime:
             on_text(reply.text)
         self._end(after)
         return reply
+
+    def embed(self, name: str, texts: Sequence[str], options: Mapping[str, ParameterValue]) -> Embeddings:
+        after = self._begin("embed", name)
+        key = self._key(name)
+        if key not in self.models:
+            raise SmokeFailed(f"model '{key}' not found")
+        self.embeds.append((key, tuple(texts), dict(options)))
+        self.loaded[key] = self.place
+        answer = some_embeddings(*(self._vector(text) for text in texts))
+        self._end(after)
+        return answer
 
     def copy(self, source: str, destination: str) -> None:
         after = self._begin("copy", source, destination)
@@ -364,6 +382,17 @@ class FakeRuntime:
             raise answer
         return answer(request) if callable(answer) else answer
 
+    def _vector(self, text: str) -> tuple[float, ...]:
+        """The scripted vector; any other text's has as many numbers, and points where no other text does."""
+        vector = self.vectors.get(
+            text, tuple(float(byte) for byte in hashlib.sha256(text.encode()).digest()[:4])
+        )
+        if isinstance(vector, list):
+            vector = vector.pop(0) if len(vector) > 1 else vector[0]
+        if isinstance(vector, Exception):
+            raise vector
+        return vector
+
 
 def as_reply(answer: str | ChatReply, request: ChatRequest) -> ChatReply:
     """A scripted text as a reply; longer than num_predict words, it is cut there."""
@@ -390,6 +419,12 @@ def some_reply(text: str = "ok", **changes: Any) -> ChatReply:
         tokens_per_second=50.0,
     )
     return replace(reply, **changes)
+
+
+def some_embeddings(*vectors: tuple[float, ...], **changes: Any) -> Embeddings:
+    """Embeddings with unremarkable figures."""
+    made = Embeddings(vectors=vectors, prompt_tokens=12, seconds=0.25, load_seconds=0.5)
+    return replace(made, **changes)
 
 
 def some_standing(**changes: Any) -> Standing:

@@ -191,6 +191,11 @@ VALUES: dict[str, tuple[str, ...]] = {
         "expect.json_schema = 'object'",
         "expect.tool_call = ''",
         "expect.tool_call = 7",
+        "expect.dimensions = 0",
+        "expect.dimensions = 2147483648",
+        "expect.dimensions = 768.5",
+        "expect.dimensions = '768'",
+        "expect.dimensions = true",
     ),
     "smoke": ("runs = 0", "runs = 1.5", "min_pass = 2", "tools = 'x'", "system = 7", "parameters = []"),
 }
@@ -251,6 +256,36 @@ OTHERS: tuple[Spoiled, ...] = (
     ),
     spoiled("expect", "expect.tool_call = { name = 'f', args = {} }", "expect", "tool_call", finer=("args",)),
     spoiled("expect", "expect.tool_call = {}", "expect", "tool_call"),
+    # embeddings: a comparison has two texts, and there is no answer beside them
+    spoiled("expect", "expect.closer_to = 'a'", "expect", "closer_to"),
+    spoiled("expect", "expect.than = 'a'", "expect", "than"),
+    spoiled("expect", "expect = { closer_to = '', than = 'b' }", "expect", "closer_to"),
+    spoiled("expect", "expect = { closer_to = 'a', than = ['b'] }", "expect", "than"),
+    *(
+        spoiled("expect", f"expect = {{ {key}, {line} }}", "expect", line.partition(" ")[0])
+        for key in ("dimensions = 768", "closer_to = 'a', than = 'b'")
+        for line in (
+            "contains = 'a'",
+            "not_contains = ['a']",
+            "equals = 'a'",
+            "starts_with = 'a'",
+            "regex = 'a'",
+            "json = true",
+            "json_schema = {}",
+            "python = true",
+            "tool_call = 'a'",
+            "min_tokens_per_second = 1.0",
+            "max_first_token_seconds = 1.0",
+        )
+    ),
+    *(
+        Spoiled(
+            f"embeddings: {line}",
+            profile(expect="expect = { dimensions = 768 }", smoke=line),
+            ("smoke", 0, line.partition(" ")[0]),
+        )
+        for line in ("system = ''", "messages = []", "tools = []")
+    ),
     # what excludes what
     spoiled("top", "system = 'a'\nsystem_file = 'README.md'", "system_file"),
     spoiled("top", "license = 'a'\nlicense_file = 'README.md'", "license_file"),

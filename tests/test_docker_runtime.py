@@ -165,6 +165,18 @@ def test_a_runner_killed_for_memory_is_said_where_the_server_lives_on(
     assert hint(caught.value).startswith("its memory was 2.0 GiB: raise memory in [runtime.docker]")
 
 
+def test_embeddings_of_a_runner_killed_for_memory_are_told_so_too(
+    runtime: DockerRuntime, server: FakeRuntime, engine: FakeEngine
+) -> None:
+    server.stand("x", some_standing())
+    assert len(runtime.embed("x", ("a", "b"), {"num_ctx": 64}).vectors) == 2
+    assert server.embeds == [("x:latest", ("a", "b"), {"num_ctx": 64})]
+    engine.how = replace(RUNNING, out_of_memory=True)
+    server.fail("embed", SmokeFailed("unexpected EOF", hint="look at the log"))
+    with pytest.raises(SmokeFailed, match=r"unexpected EOF .*out of memory"):
+        runtime.embed("x", ("a",), {})
+
+
 # -- settings that the server does not take --------------------------------------------------------------
 
 

@@ -14,11 +14,12 @@ from modelforge.bases import Candidate, HubFile, LocalFile, ServedModel
 from modelforge.errors import BaseProblem, BuildFailed, SmokeFailed, UsageProblem
 from modelforge.events import Progress, Step
 from modelforge.filehash import Hashes
-from modelforge.runtimes import BrokenModel, ChatReply, ChatRequest, Placement, Runtime, Turn
+from modelforge.runtimes import BrokenModel, ChatReply, ChatRequest, Embeddings, Placement, Runtime, Turn
 from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
 from modelforge.runtimes.embedded_chat import conversation
 from modelforge.runtimes.store import Store
-from tests.fakes import Heard, some_candidate, some_rendered, some_reply
+from tests.embedders import tiny_bert
+from tests.fakes import Heard, some_candidate, some_embeddings, some_rendered, some_reply
 from tests.folders import write_safetensors
 from tests.ggufs import Typed, tiny_llama, write_gguf
 from tests.jinjas import JINJAS
@@ -26,7 +27,7 @@ from tests.manifests import Shelf
 from tests.prompts import HARD_PROMPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from modelforge.render import Rendered
     from modelforge.runtimes.llama import Llama, Loading
@@ -41,6 +42,7 @@ class FakeLlama:
 
     loads: list[Loading] = field(default_factory=list)
     asked: list[Mapping[str, Any]] = field(default_factory=list)
+    embedded: list[tuple[str, ...]] = field(default_factory=list)
     loaded: Loading | None = None
 
     def load(self, wanted: Loading) -> float:
@@ -54,6 +56,10 @@ class FakeLlama:
         self.asked.append(request)
         on_text("ok")
         return some_reply(load_seconds=load_seconds)
+
+    def embed(self, texts: Sequence[str], *, load_seconds: float) -> Embeddings:
+        self.embedded.append(tuple(texts))
+        return some_embeddings(*((1.0, 0.0) for _ in texts), load_seconds=load_seconds)
 
     def placement(self) -> Placement:
         return Placement(bytes=10, vram=0)
@@ -418,6 +424,43 @@ def test_adapters_are_loaded(runtime: EmbeddedRuntime, tmp_path: Path, llama: Fa
 def test_a_chat_with_nothing_is_refused(runtime: EmbeddedRuntime) -> None:
     with pytest.raises(SmokeFailed, match="there is no model coder"):
         runtime.chat("coder", ChatRequest(messages=USER, options={}))
+
+
+def test_embeddings_are_made_with_the_models_own_parameters(
+    runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama
+) -> None:
+    order = some_rendered(
+        local(tiny_bert(tmp_path / "encoder-F32.gguf")), parameters={"num_ctx": 64, "num_batch": 32}
+    )
+    runtime.create(order, "encoder", Heard())
+    made = runtime.embed("encoder", ("a", "b"), {"num_batch": 16, "temperature": 0.0})
+    (loading,) = llama.loads
+    assert (loading.embedding, loading.num_ctx, loading.num_batch) == (True, 64, 16)
+    assert llama.embedded == [("a", "b")]
+    assert (len(made.vectors), made.load_seconds) == (2, 0.25)
+
+
+def test_an_embedding_model_lacks_no_chat_template(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
+    heard = Heard()
+    order = some_rendered(local(tiny_bert(tmp_path / "encoder-F32.gguf")))
+    assert runtime.create(order, "encoder", heard).template == ""
+    assert [event.text for event in heard.events if isinstance(event, Step) and event.kind == "warning"] == []
+
+
+def test_what_a_model_does_not_do_is_refused_before_it_is_loaded(
+    runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama
+) -> None:
+    runtime.create(some_rendered(local(tiny_bert(tmp_path / "encoder-F32.gguf"))), "encoder", Heard())
+    runtime.create(rendered(tmp_path), "coder", Heard())
+    with pytest.raises(SmokeFailed, match="encoder makes embeddings and answers no chat") as chat:
+        runtime.chat("encoder", ChatRequest(messages=USER, options={}))
+    with pytest.raises(SmokeFailed, match="coder answers chats and makes no embeddings") as embed:
+        runtime.embed("coder", ("a",), {})
+    assert "closer_to" in str(chat.value.problems[0].hint)
+    assert "contains" in str(embed.value.problems[0].hint)
+    with pytest.raises(SmokeFailed, match="there is no model nobody"):
+        runtime.embed("nobody", ("a",), {})
+    assert llama.loads == []
 
 
 @pytest.mark.parametrize("jinja", [CHATML, None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
@@ -205,6 +206,63 @@ def test_a_child_that_dies_while_it_answers_is_told_too(llama: Llama, child: Fak
     assert heard == ["Hel"]
 
 
+VECTORS = {"done": {"vectors": [[0.5, 1], [None, -2.0]], "usage": {"prompt_tokens": 7}, "seconds": 0.125}}
+
+
+def test_texts_become_vectors(llama: Llama, child: FakeWorker) -> None:
+    child.script.append(VECTORS)
+    llama.load(replace(LOADING, embedding=True))
+    made = llama.embed(("a", "b"), load_seconds=0.5)
+    assert made.vectors[0] == (0.5, 1.0)
+    assert math.isnan(made.vectors[1][0])
+    assert (made.prompt_tokens, made.seconds, made.load_seconds) == (7, 0.125, 0.5)
+    assert [question.get("embed") for question in child.sent] == [None, {"input": ["a", "b"]}]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        ([[1.0]], "1 of 2 vectors came"),
+        (None, "0 of 2 vectors came"),
+        ([[1.0], "x"], "a vector is no list of numbers but 'x'"),
+        ([[1.0], ["x"]], "a vector holds 'x', which is no number"),
+        ([[1.0], [True]], "a vector holds 'True', which is no number"),
+    ],
+)
+def test_what_is_no_vector_for_each_text_is_an_error(
+    llama: Llama, child: FakeWorker, vectors: object, words: str
+) -> None:
+    child.script.append({"done": {**VECTORS["done"], "vectors": vectors}})
+    llama.load(replace(LOADING, embedding=True))
+    with pytest.raises(SmokeFailed, match=words):
+        llama.embed(("a", "b"), load_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told", "remedy"),
+    [
+        (
+            "input (102 tokens) is larger than the max context size (64 tokens). skipping",
+            r"102 tokens\) is larger than the max context size \(64 tokens\)$",
+            "raise num_ctx",
+        ),
+        (
+            "input (600 tokens) is too large to process. increase the physical batch size (current: 512)",
+            "too large to process",
+            "num_batch",
+        ),
+    ],
+)
+def test_a_text_that_is_too_long_is_said_with_a_remedy(
+    llama: Llama, child: FakeWorker, reason: str, told: str, remedy: str
+) -> None:
+    child.script.append({"failed": reason})
+    llama.load(replace(LOADING, embedding=True))
+    with pytest.raises(SmokeFailed, match=told) as caught:
+        llama.embed(("a",), load_seconds=0)
+    assert remedy in str(caught.value.problems[0].hint)
+
+
 def test_placement_is_what_the_log_tells(llama: Llama, child: FakeWorker) -> None:
     child.log_text = "0.1 I load_tensors:   CPU_Mapped model buffer size =     2.50 MiB\n"
     llama.load(LOADING)
@@ -235,6 +293,17 @@ class FakeServer:
         if params.model.path == "bad":
             raise RuntimeError("Failed to init server")
         FakeServer.made.append(params)
+
+    def handle_embeddings(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "too long" in request["input"]:
+            return {
+                "error": {"code": 400, "message": "input (102 tokens) is larger than the max context size"}
+            }
+        data = [
+            {"index": index, "embedding": [float(len(text)), None]}
+            for index, text in enumerate(request["input"])
+        ]
+        return {"data": data[::-1], "usage": {"prompt_tokens": 7}}
 
     def handle_chat_completions(
         self, request: dict[str, Any], on_piece: Callable[[dict[str, Any]], bool]
@@ -322,6 +391,43 @@ def test_the_child_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_
     ]
     assert answers[1] == {"failed": "Failed to init server"}
     assert answers[4] == {"failed": "too long"}
+
+
+@pytest.mark.usefixtures("library")
+def test_the_child_embeds_and_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def ask(*texts: str) -> dict[str, Any]:
+        return {"embed": {"input": texts}, "patience": 300}
+
+    early, _, first, failed, again = conversation(
+        monkeypatch, tmp_path, ask("a"), load(embedding=True), ask("a", "bcd"), ask("too long"), ask("a")
+    )
+    assert early == {"failed": "no model is loaded"}
+    assert first["done"]["vectors"] == [[1.0, None], [3.0, None]]
+    assert first["done"]["usage"] == {"prompt_tokens": 7}
+    assert first["done"]["seconds"] >= 0
+    assert failed == {"failed": "input (102 tokens) is larger than the max context size"}
+    assert again["done"]["vectors"] == [[1.0, None]]
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("settings", "batch"),
+    [
+        ({}, 512),
+        ({"num_ctx": 8192}, 2048),
+        ({"num_ctx": 8192, "num_batch": 4096}, 4096),
+        ({"num_batch": 4096}, 512),
+        ({"num_batch": 64}, 64),
+    ],
+)
+def test_an_embedded_text_is_taken_in_one_batch_as_ollama_does_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, Any], batch: int
+) -> None:
+    conversation(monkeypatch, tmp_path, load(embedding=True, **settings), load(**settings))
+    embeds, chats = FakeServer.made
+    assert (embeds.embedding, embeds.n_batch, embeds.n_ubatch) == (True, batch, batch)
+    assert not hasattr(chats, "embedding")
+    assert not hasattr(chats, "n_ubatch")
 
 
 @pytest.mark.usefixtures("library")

@@ -458,6 +458,74 @@ def test_an_answer_without_its_end_is_a_failed_test(
     assert words in str(caught.value)
 
 
+# --- embeddings --------------------------------------------------------------------------------------------
+
+
+def test_an_embedding_model_is_told_from_one_that_chats(start: Callable[..., OllamaRuntime]) -> None:
+    shown = httpx2.Response(200, json=show(capabilities=["embedding"]))
+    fake = Fake(**{"POST /api/show": shown})
+    with pytest.raises(SmokeFailed, match="made makes embeddings and answers no chat") as caught:
+        start(fake).chat("made", HELLO)
+    assert "expect = { closer_to = " in str(caught.value.problems[0].hint)
+    assert fake.bodies("POST /api/chat") == []
+
+
+def test_a_server_that_knows_no_capabilities_says_it_itself(start: Callable[..., OllamaRuntime]) -> None:
+    words = '"made" does not support chat'
+    fake = Fake(**{"POST /api/show": httpx2.Response(200, json={}), "POST /api/chat": refused(400, words)})
+    with pytest.raises(SmokeFailed, match=f"made does not answer: {words}") as caught:
+        start(fake).chat("made", HELLO)
+    assert "if it is an embedding model" in str(caught.value.problems[0].hint)
+
+
+def test_texts_are_embedded_whole(start: Callable[..., OllamaRuntime]) -> None:
+    answer = {"embeddings": [[1, 0], [0.5, -2.5]], "prompt_eval_count": 7}
+    times = {"total_duration": 3e9, "load_duration": 1e9}
+    fake = Fake(**{"POST /api/embed": httpx2.Response(200, json={**answer, **times})})
+    made = start(fake).embed("made", ("a", "b"), {"num_ctx": 64})
+    assert made.vectors == ((1.0, 0.0), (0.5, -2.5))
+    assert (made.prompt_tokens, made.seconds, made.load_seconds) == (7, 2.0, 1.0)
+    (body,) = fake.bodies("POST /api/embed")
+    assert body == {
+        "model": "made",
+        "input": ["a", "b"],
+        "options": {"num_ctx": 64},
+        "truncate": False,
+        "keep_alive": "5m",
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "remedy"),
+    [
+        (
+            refused(501, "This server does not support embeddings. Start it with `--embeddings`"),
+            "made answers chats and makes no embeddings",
+            "contains",
+        ),
+        (refused(400, "the input length exceeds the context length"), "exceeds", "raise num_ctx"),
+        (refused(500, "failed to encode response: json: unsupported value: NaN"), "NaN", "damaged"),
+        (refused(400, "embedding contains NaN or Inf values"), "NaN", "damaged"),
+        (refused(500, "llama-server process has terminated"), "has terminated", "log"),
+        (httpx2.Response(200, json={"embeddings": []}), "0 of 1 vectors came", ""),
+        (httpx2.Response(200, json={"embeddings": [{"a": 1}]}), "no list of numbers", ""),
+        (httpx2.Response(200, json={"embeddings": [["1"]]}), "holds '1', which is no number", ""),
+        (httpx2.Response(200, content=b"<html>"), "no JSON object", "log"),
+        (httpx2.Response(200, content=b""), "the server said nothing", "log"),
+        (httpx2.ReadTimeout("x"), "nothing came for 300 s", "log"),
+        (httpx2.ReadError("x"), "the connection broke off", "log"),
+    ],
+)
+def test_no_vectors_are_a_failed_test(
+    answer: httpx2.Response | Exception, words: str, remedy: str, start: Callable[..., OllamaRuntime]
+) -> None:
+    with pytest.raises(SmokeFailed) as caught:
+        start(Fake(**{"POST /api/embed": answer})).embed("made", ("a",), {})
+    assert caught.value.exit_code == 8
+    assert words in str(caught.value)
+    assert remedy in (caught.value.problems[0].hint or "")
+
+
 # --- what show tells ---------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from modelforge import resources, schemas
 from modelforge.errors import Problem, ProfileProblem
 from modelforge.hardware import files
 from modelforge.names import valid_tag
-from modelforge.profile import names, schema
+from modelforge.profile import names, schema, tables
 from modelforge.profile.json_schema import profile_schema
 from modelforge.profile.load import load_profile
 from modelforge.profile.positions import TOP, positions
@@ -113,6 +113,9 @@ WHOLE = {
     "paths": "system_file = './a/../b.md'\nadapters = ['..a', 'a..b/c']\n[base]\nmodel = './m/*.gguf'\n",
     "tool": BASE + "[[smoke]]\nname = 'x'\nprompt = 'x'\nruns = 3\nmin_pass = 2\n"
     "expect = { tool_call = { name = 'f', arguments = { a = 1 } } }\n",
+    "embeddings": BASE
+    + "[[smoke]]\nname = 'x'\nprompt = 'x'\nruns = 2\nmin_pass = 1\nparameters.num_ctx = 64\n"
+    "expect = { dimensions = 768, closer_to = 'a', than = 'b', max_seconds = 1, max_vram = '1GiB' }\n",
     "full cache": BASE + "[resolve]\nflash_attention = 'off'\nkv_cache = 'bf16'\n",
     "dates of one's own": BASE + "[vars]\nday = 1979-05-27\nlist = [1, 'a', { b = inf }]\n",
 }
@@ -161,7 +164,7 @@ SEEDS = (
     *("LOCAL", "x-cloud", "-cloud", "rtx-4090", "a:b", "http://x", "a/b/c/d", "", "m" * 81),
 )
 VALIDATORS: tuple[Callable[[str], object], ...] = (
-    *(schema._size, schema._engine, schema._requires, schema._keep_alive, schema._pattern),
+    *(tables._size, schema._engine, schema._requires, schema._keep_alive, schema._pattern),
     *(names.model_name, names.tag_name, names.namespace_name, files._rate, files._capability),
 )
 

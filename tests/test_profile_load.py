@@ -340,6 +340,34 @@ def test_a_profile_that_says_little_leaves_the_rest_to_the_base(tmp_path: Path) 
             id="template that never runs",
         ),
         pytest.param(
+            f"{BASE}[[smoke]]\nname = 'a'\nprompt = 'b'\n[smoke.expect]\ncloser_to = 'c'\n",
+            "7:1: 'closer_to' says nothing without 'than'",
+            "closer_to",
+            'for example expect = { closer_to = "a paraphrase", than = "another subject" }',
+            id="nothing to compare with",
+        ),
+        pytest.param(
+            f"{BASE}[[smoke]]\nname = 'a'\nprompt = 'b'\n[smoke.expect]\nthan = 'c'\n",
+            "7:1: 'than' says nothing without 'closer_to'",
+            "than",
+            'for example expect = { closer_to = "a paraphrase", than = "another subject" }',
+            id="nothing to compare",
+        ),
+        pytest.param(
+            f"{BASE}[[smoke]]\nname = 'a'\nprompt = 'b'\n[smoke.expect]\ndimensions = 7\njson = true\n",
+            "8:1: 'json' is about an answer, but 'dimensions' asks for embeddings",
+            "json",
+            "make two tests of it; one model seldom passes both",
+            id="an answer beside embeddings",
+        ),
+        pytest.param(
+            f"{BASE}[[smoke]]\nname = 'a'\nprompt = 'b'\nsystem = 'c'\n[smoke.expect]\ndimensions = 7\n",
+            "6:1: 'system' is part of a chat, but 'dimensions' asks for embeddings",
+            "system",
+            "make two tests of it; one model seldom passes both",
+            id="a chat beside embeddings",
+        ),
+        pytest.param(
             "name = 'coder:latest'\n" + BASE,
             "1:8: 'name' is \"coder:latest\", expected a model's name without a tag: "
             "the tag is the hardware's name, or 'latest'",

@@ -8,7 +8,7 @@ import tomli
 from pydantic import Field, ValidationError
 
 from modelforge.profile.problems import expectation, problems_of
-from modelforge.profile.schema import Rows, Table, Text
+from modelforge.profile.tables import Rows, Table, Text
 from modelforge.profile.words import value_text
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
 
 from modelforge.parameters import IGNORED, TYPES
 from modelforge.profile.described import description
-from modelforge.profile.schema import Base, Body, Expect, Parameters, ProfileFile, Resolve, Serve, Table
+from modelforge.profile.schema import Base, Body, Expect, Parameters, ProfileFile, Resolve, Serve
+from modelforge.profile.smoketests import OF_ANSWERS, OF_BOTH, OF_EMBEDDINGS
+
+if TYPE_CHECKING:
+    from modelforge.profile.tables import Table
 
 
 def test_the_parameters_are_ollamas() -> None:
@@ -62,3 +66,8 @@ def test_values(model: type[Table], key: str, good: list[Any], bad: list[Any]) -
     for value in bad:
         with pytest.raises(ValidationError):
             model.model_validate({**rest, key: value})
+
+
+def test_every_key_of_expect_is_of_answers_or_of_embeddings_or_of_both() -> None:
+    keys = [field.alias or name for name, field in Expect.model_fields.items()]
+    assert sorted((*OF_ANSWERS, *OF_EMBEDDINGS, *OF_BOTH)) == sorted(keys)

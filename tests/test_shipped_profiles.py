@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAMES = shipped_names()
 CHATTING = tuple(name for name in NAMES if name != "embedder")
-"""An embedding model has no system prompt, and answers nothing that a smoke test could look at."""
+"""An embedding model has no system prompt, and is tested by what its vectors are near to."""
 
 
 @pytest.fixture
@@ -52,10 +52,21 @@ def test_a_shipped_profile_is_whole(shipped: Profile) -> None:
     assert shipped.parameters.num_ctx is not None
 
 
-@pytest.mark.parametrize("shipped", CHATTING, indirect=True)
+@pytest.mark.parametrize("shipped", NAMES, indirect=True)
 def test_a_shipped_profile_is_tested_by_more_than_one_prompt(shipped: Profile) -> None:
     assert 2 <= len(shipped.smoke) <= 4
     assert not [test.name for test in shipped.smoke if test.expect.max_seconds or test.expect.loaded_on]
+
+
+@pytest.mark.parametrize("shipped", NAMES, indirect=True)
+def test_a_shipped_profile_is_tested_by_what_its_model_does(shipped: Profile) -> None:
+    assert {test.expect.of_embeddings for test in shipped.smoke} == {shipped.name not in CHATTING}
+
+
+@pytest.mark.parametrize("shipped", ["embedder"], indirect=True)
+def test_the_tests_of_vectors_hold_for_every_size_on_the_ladder(shipped: Profile) -> None:
+    """Which differ in how long their vectors are."""
+    assert all(test.expect.closer_to and test.expect.dimensions is None for test in shipped.smoke)
 
 
 @pytest.mark.parametrize("shipped", NAMES, indirect=True)

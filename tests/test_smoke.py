@@ -206,6 +206,97 @@ def test_the_digest_of_tests_knows_what_they_say_and_nothing_else() -> None:
     assert digest_of([]) != one
 
 
+NEARER = {"dimensions": 2, "closer_to": "Forgot my password", "than": "Lisbon"}
+
+
+def embedding(**keys: Any) -> SmokeTest:
+    return a_test("finds a paraphrase", "Reset my password", **{"expect": NEARER, **keys})
+
+
+def encoder(**vectors: Any) -> FakeRuntime:
+    runtime = FakeRuntime(place=ON_GPU)
+    runtime.vectors = {
+        "Reset my password": (1.0, 0.0),
+        "Forgot my password": (3.0, 1.0),
+        "Lisbon": (1.0, 3.0),
+        **{text.replace("_", " "): vector for text, vector in vectors.items()},
+    }
+    return runtime
+
+
+def test_embeddings_are_asked_for_and_told_as_answers_are() -> None:
+    runtime = encoder()
+    report, told = run(runtime, embedding(), a_test(expect={"contains": "ok"}))
+    assert told == [
+        "✓ finds a paraphrase   0.2 s",
+        "✓ adds                 0.5 s   50 tok/s on gpu",
+        "2 passed",
+    ]
+    assert runtime.embeds == [
+        ("staged:latest", ("Reset my password", "Forgot my password", "Lisbon"), {"num_ctx": 1024})
+    ]
+    result = report.results[0]
+    assert (result.reply, result.seconds, result.tokens_per_second) == ("2 numbers", 0.25, None)
+    assert (result.loaded_on, result.prompt) == ("gpu", "Reset my password")
+    assert [(check.kind, check.got) for check in result.checks] == [
+        ("dimensions", "2 numbers"),
+        ("closer_to", "0.95 against 0.32"),
+    ]
+    assert len(runtime.chats) == 1
+
+
+def test_a_paraphrase_that_is_farther_is_shown_with_both_similarities() -> None:
+    report, told = run(encoder(Lisbon=(1.0, 0.1)), embedding())
+    assert not report.passed
+    assert told[0].split("\n") == [
+        "✗ finds a paraphrase   0.2 s",
+        "  prompt    Reset my password",
+        '  expected  closer_to "Forgot my password" than "Lisbon"',
+        "  got       2 numbers   (0.95 against 1.00)",
+    ]
+
+
+def test_a_length_alone_asks_for_the_prompts_vector_alone() -> None:
+    runtime = encoder()
+    _, told = run(runtime, embedding(expect={"dimensions": 768}))
+    assert [texts for _, texts, _ in runtime.embeds] == [("Reset my password",)]
+    assert [line.strip() for line in told[0].split("\n")[2:]] == [
+        "expected  dimensions 768",
+        "got       2 numbers   (2 numbers)",
+    ]
+
+
+def test_embeddings_are_made_with_what_is_set_and_nothing_else() -> None:
+    parameters = Parameters(num_ctx=99, num_thread=2, temperature=0.7, seed=7, num_predict=-1, stop=("x",))
+    context = SmokeContext(parameters=parameters, num_ctx=1024, here=True)
+    runtime = encoder()
+    run(runtime, embedding(), embedding(parameters={"num_ctx": 64, "num_batch": 32}), context=context)
+    assert [options for _, _, options in runtime.embeds] == [
+        {"num_ctx": 1024, "num_thread": 2, "num_predict": -1},
+        {"num_ctx": 64, "num_thread": 2, "num_predict": -1, "num_batch": 32},
+    ]
+
+
+def test_runs_of_embeddings_are_counted() -> None:
+    runtime = encoder(Lisbon=[(1.0, 0.1), (1.0, 3.0), (1.0, 3.0)])
+    report, told = run(runtime, embedding(runs=3, min_pass=2))
+    (result,) = report.results
+    assert (result.verdict, result.runs, result.passed_runs) == ("passed", 3, 2)
+    assert told[0] == "✓ finds a paraphrase   0.2 s   2 of 3 runs passed"
+
+
+def test_a_model_without_embeddings_names_the_test() -> None:
+    error = SmokeFailed("staged answers chats and makes no embeddings", hint="test its answers")
+    with pytest.raises(SmokeFailed, match="smoke test 'finds a paraphrase' could not run: staged") as caught:
+        run(encoder(Lisbon=error), embedding())
+    assert caught.value.problems[0].hint == "test its answers"
+
+
+@pytest.mark.parametrize("other", [{"dimensions": 3}, {"closer_to": "Lost"}, {"than": "Porto"}])
+def test_the_digest_of_tests_knows_what_embeddings_are_compared_with(other: dict[str, Any]) -> None:
+    assert digest_of([embedding()]) != digest_of([embedding(expect={**NEARER, **other})])
+
+
 def test_a_silent_listener_will_do() -> None:
     runtime = FakeRuntime(default="3")
     runtime.stand("staged")

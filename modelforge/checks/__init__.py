@@ -1,7 +1,7 @@
-"""What a smoke test can expect of an answer: one function for each key of `expect`.
+"""What a smoke test can expect of an answer, or of embeddings: one function for each key of `expect`.
 
-`texts`, `structured`, `code` and `limits` hold the functions. Each is given what the profile wants and what
-came, returns in words what was got, or raises `Wrong` (failed) or `Unknown` (skipped).
+`texts`, `structured`, `code`, `vectors` and `limits` hold the functions. Each is given what the profile wants and
+what came, returns in words what was got, or raises `Wrong` (failed) or `Unknown` (skipped).
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from modelforge.checks import code, limits, structured, texts
+from modelforge.checks import code, limits, structured, texts, vectors
 from modelforge.checks.outcome import Unknown, Wrong, plain
+from modelforge.checks.vectors import Vectors
 from modelforge.display import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from modelforge.checks.limits import Answer
+    from modelforge.checks.limits import Answer, Came
     from modelforge.profile.schema import Expect
 
 Verdict: TypeAlias = Literal["passed", "failed", "skipped"]
@@ -32,7 +33,12 @@ _OF_TEXT: dict[str, Callable[[Any, str], str]] = {
     "json_schema": structured.json_schema,
     "python": code.python,
 }
-_OF_TARGET: dict[str, Callable[[Any, Answer], str]] = {
+_OF_VECTORS: dict[str, Callable[[Any, Vectors], str]] = {
+    "dimensions": vectors.dimensions,
+    "closer_to": vectors.closer_to,
+}
+# Those of time and tokens are given answers only: the profile's checks keep them from embeddings.
+_OF_TARGET: dict[str, Callable[[Any, Any], str]] = {
     "min_tokens_per_second": limits.min_tokens_per_second,
     "max_seconds": limits.max_seconds,
     "max_first_token_seconds": limits.max_first_token_seconds,
@@ -48,7 +54,7 @@ _LIMIT_WORDS = {
 }
 # A model that says nothing fails all other checks of its text, `not_contains` too.
 _MAY_WANT_NOTHING = frozenset({"equals", "regex"})
-KINDS = (*_OF_TEXT, "tool_call", *_OF_TARGET)
+KINDS = (*_OF_TEXT, "tool_call", *_OF_VECTORS, *_OF_TARGET)
 _EXPECTED_SHOWN = 240
 
 
@@ -67,43 +73,52 @@ def check_answer(expect: Expect, answer: Answer) -> tuple[Check, ...]:
 
     Where nothing is expected, the answer must at least not be empty (kind `answer`).
     """
-    checks = tuple(
-        _checked(kind, wanted, answer)
-        for kind in KINDS
-        for wanted in _wanted(kind, getattr(expect, "json_" if kind == "json" else kind))
-    )
-    return checks or (_checked("answer", "an answer", answer),)
+    return _all_checks(expect, answer) or (_checked("answer", "an answer", answer),)
 
 
-def _wanted(kind: str, value: object) -> Iterator[object]:
+def check_vectors(expect: Expect, came: Vectors) -> tuple[Check, ...]:
+    """All checks of an `expect` that asks for embeddings, in the order of `KINDS`."""
+    return _all_checks(expect, came)
+
+
+def _all_checks(expect: Expect, came: Came) -> tuple[Check, ...]:
+    return tuple(_checked(kind, wanted, came) for kind in KINDS for wanted in _wanted(kind, expect))
+
+
+def _wanted(kind: str, expect: Expect) -> Iterator[object]:
+    value = getattr(expect, "json_" if kind == "json" else kind)
     if isinstance(value, tuple) and kind in {"contains", "not_contains"}:
         yield from value
+    elif kind == "closer_to" and value is not None:
+        yield value, expect.than or ""
     elif value is not None:
         yield value
 
 
-def _checked(kind: str, wanted: object, answer: Answer) -> Check:
+def _checked(kind: str, wanted: object, came: Came) -> Check:
     expected = shorten(_in_words(kind, wanted), _EXPECTED_SHOWN)
     verdict: Verdict = "passed"
-    if kind in _OF_TARGET and not answer.here:
+    if kind in _OF_TARGET and not came.here:
         got = "not judged: this is not the hardware that the plan is for"
         return Check(kind=kind, verdict="skipped", expected=expected, got=got)
     try:
-        got = _outcome(kind, wanted, answer)
+        got = _outcome(kind, wanted, came)
     except Unknown as why:
         verdict, got = "skipped", str(why)
     except Wrong as wrong:
-        verdict, got = "failed", str(wrong) + ("" if kind in _OF_TARGET else _cut_short(answer))
+        verdict, got = "failed", str(wrong) + ("" if kind in _OF_TARGET else _cut_short(came))
     return Check(kind=kind, verdict=verdict, expected=expected, got=got)
 
 
-def _outcome(kind: str, wanted: Any, answer: Answer) -> str:  # noqa: ANN401 (each key of expect has its type)
+def _outcome(kind: str, wanted: Any, came: Came) -> str:  # noqa: ANN401 (each key of expect has its type)
     if kind in _OF_TARGET:
-        return _OF_TARGET[kind](wanted, answer)
+        return _OF_TARGET[kind](wanted, came)
+    if isinstance(came, Vectors):
+        return _OF_VECTORS[kind](wanted, came)
     if kind == "tool_call":
-        return structured.tool_call(wanted, answer.reply.tool_calls)
-    text = answer.reply.text
-    said_nothing = not text.strip() and not answer.reply.tool_calls
+        return structured.tool_call(wanted, came.reply.tool_calls)
+    text = came.reply.text
+    said_nothing = not text.strip() and not came.reply.tool_calls
     if said_nothing and kind not in _MAY_WANT_NOTHING:
         raise Wrong("the answer is empty")
     if kind == "answer":
@@ -112,6 +127,8 @@ def _outcome(kind: str, wanted: Any, answer: Answer) -> str:  # noqa: ANN401 (ea
 
 
 def _in_words(kind: str, wanted: object) -> str:
+    if kind == "closer_to" and isinstance(wanted, tuple):
+        return vectors.comparison_text(*wanted)
     if kind in _LIMIT_WORDS:
         return _LIMIT_WORDS[kind].format(f"{wanted:g}" if isinstance(wanted, float) else wanted)
     if isinstance(wanted, bool):
@@ -119,10 +136,10 @@ def _in_words(kind: str, wanted: object) -> str:
     return wanted if isinstance(wanted, str) else json.dumps(plain(wanted), ensure_ascii=False, default=str)
 
 
-def _cut_short(answer: Answer) -> str:
+def _cut_short(came: Came) -> str:
     """What a failed check adds where the answer did not end by itself."""
-    if answer.reply.done_reason != "length":
+    if isinstance(came, Vectors) or came.reply.done_reason != "length":
         return ""
-    if 0 < answer.num_predict <= answer.reply.output_tokens:
-        return f"; the answer was cut at num_predict {answer.num_predict}"
+    if 0 < came.num_predict <= came.reply.output_tokens:
+        return f"; the answer was cut at num_predict {came.num_predict}"
     return "; the answer was cut where the context was full"

@@ -9,7 +9,12 @@ from modelforge.checks.outcome import Unknown, Wrong
 from modelforge.units import parse_size, seconds_text, size_text
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from modelforge.checks.vectors import Vectors
     from modelforge.runtimes import ChatReply, Placement
+
+    Came: TypeAlias = "Answer | Vectors"
 
 # Enough of it on a GPU to call it there: some servers count the token embeddings, which may stay in RAM.
 _MOSTLY = 0.9
@@ -33,9 +38,9 @@ def min_tokens_per_second(wanted: float, answer: Answer) -> str:
     return _judged(f"{speed:.1f} tok/s", good=speed >= wanted)
 
 
-def max_seconds(wanted: float, answer: Answer) -> str:
-    """The whole answer, loading not counted."""
-    return _judged(seconds_text(answer.reply.seconds), good=answer.reply.seconds <= wanted)
+def max_seconds(wanted: float, came: Came) -> str:
+    """The whole answer, or all vectors of a test; loading not counted."""
+    return _judged(seconds_text(came.reply.seconds), good=came.reply.seconds <= wanted)
 
 
 def max_first_token_seconds(wanted: float, answer: Answer) -> str:
@@ -44,15 +49,15 @@ def max_first_token_seconds(wanted: float, answer: Answer) -> str:
     return _judged(seconds_text(seconds), good=seconds <= wanted)
 
 
-def loaded_on(wanted: str, answer: Answer) -> str:
+def loaded_on(wanted: str, came: Came) -> str:
     """Where the model lies."""
-    where = where_loaded(_known(answer))
+    where = where_loaded(_known(came))
     return _judged(where, good=where == wanted)
 
 
-def max_vram(wanted: str, answer: Answer) -> str:
+def max_vram(wanted: str, came: Came) -> str:
     """How much of GPU memory it takes."""
-    vram = _known(answer).vram
+    vram = _known(came).vram
     try:
         limit = parse_size(wanted)
     except ValueError as error:
@@ -68,10 +73,10 @@ def where_loaded(placement: Placement) -> str:
     return "gpu" if share >= _MOSTLY else f"{100 * share:.0f} % gpu"
 
 
-def _known(answer: Answer) -> Placement:
-    if answer.placement is None:
+def _known(came: Came) -> Placement:
+    if came.placement is None:
         raise Unknown("the runtime cannot tell where the model lies")
-    return answer.placement
+    return came.placement
 
 
 def _judged(got: str, *, good: bool) -> str:

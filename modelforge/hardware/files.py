@@ -13,7 +13,7 @@ from modelforge.hardware import THIS, Backend, Device, Hardware, table
 from modelforge.profile.document import read_document
 from modelforge.profile.names import tag_name
 from modelforge.profile.rules import ABOVE_ZERO, RATE, SIZE, rule, whole
-from modelforge.profile.schema import Rows, Table, Text
+from modelforge.profile.tables import Rows, Table, Text
 from modelforge.units import parse_rate, parse_size
 
 if TYPE_CHECKING:

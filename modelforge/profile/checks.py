@@ -13,6 +13,7 @@ from modelforge import quants, requantize
 from modelforge.errors import did_you_mean
 from modelforge.names import is_reserved
 from modelforge.paths import leaves_root
+from modelforge.profile.smoketests import OF_ANSWERS, OF_CHATS, OF_EMBEDDINGS
 from modelforge.profile.words import value_text
 
 if TYPE_CHECKING:
@@ -215,6 +216,36 @@ def _test(path: KeyPath, test: Mapping[str, Any]) -> Iterator[Finding]:
             kind="missing",
             expected="at least one expectation",
             hint='for example expect = { contains = ["def "] }',
+            on_key=True,
+        )
+    yield from _embedding(path, test)
+
+
+def _embedding(path: KeyPath, test: Mapping[str, Any]) -> Iterator[Finding]:
+    """A test asks for embeddings or for an answer; a comparison needs both of its texts."""
+    expect = _table(test, "expect")
+    for one, other in (("closer_to", "than"), ("than", "closer_to")):
+        if one in expect and other not in expect:
+            yield Finding(
+                path=(*path, "expect", one),
+                message=f"'{one}' says nothing without '{other}'",
+                kind="missing",
+                expected=f"'{one}' and '{other}' together",
+                hint='for example expect = { closer_to = "a paraphrase", than = "another subject" }',
+                on_key=True,
+            )
+    asks = next((key for key in OF_EMBEDDINGS if key in expect), None)
+    if asks is None:
+        return
+    of_answers = [("expect", key) for key in expect if key in OF_ANSWERS]
+    for key in (*of_answers, *((key,) for key in test if key in OF_CHATS)):
+        part = "is part of a chat" if len(key) == 1 else "is about an answer"
+        yield Finding(
+            path=(*path, *key),
+            message=f"'{key[-1]}' {part}, but '{asks}' asks for embeddings",
+            kind="conflict",
+            expected=f"no '{key[-1]}' beside '{asks}'",
+            hint="make two tests of it; one model seldom passes both",
             on_key=True,
         )
 

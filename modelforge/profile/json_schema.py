@@ -22,6 +22,7 @@ from modelforge.profile.merge import RIVALS
 from modelforge.profile.names import tag_name
 from modelforge.profile.rules import INSIDE, RESERVED, any_case, rule_of
 from modelforge.profile.schema import Base, Body, Expect, ProfileFile, Resolve, Serve, SmokeTest, Targets
+from modelforge.profile.smoketests import OF_ANSWERS, OF_CHATS, OF_EMBEDDINGS
 from modelforge.profile.texts import TEXT_KEYS
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-    from modelforge.profile.schema import Table
+    from modelforge.profile.tables import Table
 
 Json: TypeAlias = dict[str, Any]
 
@@ -173,10 +174,12 @@ def excluded(rivals: Iterable[tuple[str, Iterable[str]]]) -> Json:
 
     The words stand inside of `not`, since that is what validators show.
     """
-    return {
-        one: {"properties": {other: {"not": {"description": f"'{one}' excludes it"}} for other in others}}
-        for one, others in rivals
-    }
+    return {one: refused(others, f"'{one}' excludes it") for one, others in rivals}
+
+
+def refused(keys: Iterable[str], words: str) -> Json:
+    """Refuses each of the keys, at its place."""
+    return {"properties": {key: {"not": {"description": words}} for key in keys}}
 
 
 # -- what types alone do not say: checks.py, merge.py and texts.py in JSON Schema --------------------
@@ -203,14 +206,30 @@ _FULL_CACHE_WITHOUT_FLASH = {
     "if": {"properties": {"flash_attention": {"const": "off"}}, "required": ["flash_attention"]},
     "then": {"properties": {"kv_cache": {"enum": sorted(FULL_CACHES)}}},
 }
+_COMPARED = {"closer_to": "than", "than": "closer_to"}
+_OF_EMBEDDINGS = excluded((key, OF_ANSWERS) for key in OF_EMBEDDINGS)
+for _one, _other in _COMPARED.items():
+    _OF_EMBEDDINGS[_one] |= {
+        "if": {"not": {"required": [_other]}},
+        "then": refused([_one], f"it needs '{_other}' beside it"),
+    }
+_NO_CHAT = {
+    "if": {
+        "properties": {
+            "expect": {"type": "object", "anyOf": [{"required": [key]} for key in OF_EMBEDDINGS]},
+        },
+    },
+    "then": refused(OF_CHATS, "'expect' asks for embeddings"),
+}
 _TABLE_RULES: Mapping[type[Table], Json] = {
     Base: {"dependencies": excluded(_rivals(("base",)))},
     Resolve: _FULL_CACHE_WITHOUT_FLASH,
     Serve: _FULL_CACHE_WITHOUT_FLASH,
-    Expect: {"minProperties": 1},
+    Expect: {"minProperties": 1, "dependencies": _OF_EMBEDDINGS},
     SmokeTest: {
         "if": {"not": {"required": ["runs"]}},
         "then": {"properties": {"min_pass": {"maximum": 1}}},
+        "dependencies": {"expect": _NO_CHAT},
     },
     Targets: {"propertyNames": rule_of(tag_name)},
 }

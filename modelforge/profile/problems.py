@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from modelforge.errors import did_you_mean
 from modelforge.profile.described import description
 from modelforge.profile.document import Document
-from modelforge.profile.schema import Table
+from modelforge.profile.tables import Table
 from modelforge.profile.words import name_text, table_text, value_text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from modelforge.modelfile import Turn as Turn  # noqa: TC001 (re-exported)
 from modelforge.parameters import ParameterValue as ParameterValue  # noqa: TC001 (re-exported)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelforge.bases import RegistryModel, ServedModel
     from modelforge.download import Fetch
@@ -128,6 +128,19 @@ class ChatReply:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Embeddings:
+    """A vector for each text, as long as the model makes them; `seconds` for all of them, loading not counted.
+
+    What is no number (llama.cpp writes null for NaN) is NaN here. `prompt_tokens` are those of all texts.
+    """
+
+    vectors: tuple[tuple[float, ...], ...]
+    prompt_tokens: int
+    seconds: float
+    load_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
     """Where a loaded model lies: all of it, and the part on GPUs, in bytes."""
 
@@ -184,6 +197,15 @@ class Runtime(Protocol):
 
         Raises:
             SmokeFailed: the model cannot be loaded, or stopped answering.
+        """
+
+    def embed(self, name: str, texts: Sequence[str], options: Mapping[str, ParameterValue]) -> Embeddings:
+        """A vector for each text; `options` are Ollama's parameters and win over the model's.
+
+        A text that the model cannot take whole is refused, never cut.
+
+        Raises:
+            SmokeFailed: the model cannot be loaded, makes no embeddings, or a text is too long.
         """
 
     def copy(self, source: str, destination: str) -> None:

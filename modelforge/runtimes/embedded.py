@@ -21,16 +21,18 @@ from modelforge.runtimes.embedded_chat import (
     OLLAMA_DEFAULTS,
     chat_format,
     conversation,
+    makes_embeddings,
     prompt_of,
     request_body,
 )
+from modelforge.runtimes.embedding import only_chats, only_embeds
 from modelforge.runtimes.llama import Llama, Loading
 from modelforge.runtimes.standing import differences
 from modelforge.runtimes.store import Store
 from modelforge.units import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from modelforge.runtimes import (
         ChatReply,
         ChatRequest,
+        Embeddings,
         Entry,
         ParameterValue,
         Placement,
@@ -178,12 +181,28 @@ class EmbeddedRuntime:
         if manifest is None or standing is None:
             raise SmokeFailed(f"there is no model {name} in {self.store.root}")
         model = self._weights(name, manifest)
+        header = read_header(model)
+        if makes_embeddings(header):
+            raise only_embeds(name)
         options = {**OLLAMA_DEFAULTS, **standing.parameters, **request.options}
         turns = conversation(standing, request.messages)
-        prompt = prompt_of(standing, request, turns, model, today=datetime.now().astimezone().date())
+        today = datetime.now().astimezone().date()
+        prompt = prompt_of(standing, request, turns, (model, header), today=today)
         body = request_body(request, turns, prompt, options)
         seconds = self._llama.load(self._loading(manifest, model, options))
         return self._llama.chat(body, on_text or (lambda _text: None), load_seconds=seconds)
+
+    def embed(self, name: str, texts: Sequence[str], options: Mapping[str, ParameterValue]) -> Embeddings:
+        """A vector for each text, as a server makes it; one that is too long is refused."""
+        manifest, standing = self.store.read(name), self.show(name)
+        if manifest is None or standing is None:
+            raise SmokeFailed(f"there is no model {name} in {self.store.root}")
+        model = self._weights(name, manifest)
+        if not makes_embeddings(read_header(model)):
+            raise only_chats(name)
+        loading = self._loading(manifest, model, {**standing.parameters, **options})
+        seconds = self._llama.load(replace(loading, embedding=True))
+        return self._llama.embed(texts, load_seconds=seconds)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives the model another name."""

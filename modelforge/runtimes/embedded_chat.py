@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, prompt_source
 from modelforge.errors import SmokeFailed
-from modelforge.gguf import read_header
 from modelforge.go_prompt import go_prompt
 from modelforge.gotemplate import GoTemplateProblem
 from modelforge.runtimes import Turn, recipe
@@ -59,7 +58,12 @@ def conversation(standing: Standing, asked: tuple[Turn, ...]) -> tuple[Turn, ...
 
 
 def prompt_of(
-    standing: Standing, request: ChatRequest, turns: Sequence[Turn], model: Path, *, today: date
+    standing: Standing,
+    request: ChatRequest,
+    turns: Sequence[Turn],
+    model: tuple[Path, Header],
+    *,
+    today: date,
 ) -> str | None:
     """The prompt as the model's own Go template makes it; None where the GGUF's Jinja template does.
 
@@ -67,19 +71,19 @@ def prompt_of(
         standing: what the model has.
         request: the question.
         turns: the whole conversation.
-        model: the GGUF file.
+        model: the GGUF file and its header.
         today: the day that a template may tell.
 
     Raises:
         SmokeFailed: the template fails, or what comes of it only an Ollama server can read.
     """
-    header = read_header(model)
+    path, header = model
     jinja = header.metadata.get(_JINJA)
     if standing.renderer:
         if not isinstance(jinja, str) or not jinja.strip():
             raise _only_on_a_server(f"the model's prompts are made by Ollama's renderer {standing.renderer}")
         return None
-    if not standing.template or _says_the_same(standing.template, model, header):
+    if not standing.template or _says_the_same(standing.template, path, header):
         return None
     architecture = str(header.metadata.get("general.architecture"))
     if isinstance(jinja, str) and prompt_source.takes_jinja(jinja, standing.template, architecture):
@@ -118,11 +122,18 @@ def request_body(
     return body
 
 
+def makes_embeddings(header: Header) -> bool:
+    """Whether Ollama takes a model for one of embeddings, which then does nothing else (server/images.go, v0.32.15)."""
+    return f"{header.metadata.get('general.architecture')}.pooling_type" in header.metadata
+
+
 def chat_format(path: Path, header: Header, request: Request) -> tuple[Choice | None, str]:
     """The Go template that a model from a file needs, unless the profile says how to chat; and a warning if none is."""
     if request.template or request.renderer or recipe.has_own_format(header):
         return None, ""
     choice, why = _choice(path, header)
+    if choice is None and makes_embeddings(header):
+        return None, ""
     if choice is None:
         why += ": no Go template was added; Ollama before 0.30 sends it the bare prompt (chat_template_file helps)"
     return choice, why

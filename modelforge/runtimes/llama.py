@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge.errors import SmokeFailed
 from modelforge.process import Worker
-from modelforge.runtimes import ChatReply, Placement, ToolCall
+from modelforge.runtimes import ChatReply, Embeddings, Placement, ToolCall
+from modelforge.runtimes.embedding import vectors_of
 from modelforge.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _PROGRAM = Path(__file__).with_name("llama_worker.py")
 """Run as a file, it needs nothing of modelforge, so it starts in no time wherever modelforge lies."""
@@ -25,17 +26,22 @@ _LOG_LINES = 5
 _LOG_WIDTH = 200
 _BUFFER = re.compile(r"(\S+) +(?:model|KV|compute|output|RS) buffer size = +([0-9.]+) MiB")
 _STAMP = re.compile(r"^[0-9.]+ [A-Z] ")
-_TOO_LONG = "exceeds the available context size"
+_TOO_LONG = re.compile(r"exceeds the available context size|larger than the max context size")
+_TOO_MANY = "too large to process"
 _MISSING = "No module named 'xllamacpp'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loading:
-    """What the memory depends on; another of these means loading anew. None leaves it to llama.cpp."""
+    """What the memory depends on; another of these means loading anew. None leaves it to llama.cpp.
+
+    `embedding`: it makes embeddings, and then answers no chat.
+    """
 
     model: str
     adapters: tuple[str, ...]
     num_ctx: int
+    embedding: bool = False
     num_batch: int | None = None
     num_gpu: int | None = None
     main_gpu: int | None = None
@@ -87,6 +93,20 @@ class Llama:
         done = self._ask({"chat": request}, take)["done"]
         return _reply("".join(pieces), done, load_seconds)
 
+    def embed(self, texts: Sequence[str], *, load_seconds: float) -> Embeddings:
+        """A vector for each text, of the loaded model.
+
+        Raises:
+            SmokeFailed: it refused, or died.
+        """
+        done = self._ask({"embed": {"input": list(texts)}}, _ignore)["done"]
+        return Embeddings(
+            vectors=vectors_of(done["vectors"], texts),
+            prompt_tokens=int(done["usage"].get("prompt_tokens", 0)),
+            seconds=float(done["seconds"]),
+            load_seconds=load_seconds,
+        )
+
     def placement(self) -> Placement | None:
         """Where the loaded model lies, as llama.cpp told in its log; None if nothing is loaded or told."""
         if self.loaded is None or self._log is None:
@@ -136,10 +156,12 @@ class Llama:
                 "smoke tests need llama.cpp, which is not installed here",
                 hint="pip install 'ollama-modelforge[embedded]', or build over an Ollama server (--runtime ollama)",
             )
-        if _TOO_LONG in reason:
-            return SmokeFailed(
-                f"llama.cpp: {reason.partition(', try')[0]}", hint="raise num_ctx, or ask less"
-            )
+        if _TOO_LONG.search(reason):
+            words = reason.partition(", try")[0].removesuffix(". skipping")
+            return SmokeFailed(f"llama.cpp: {words}", hint="raise num_ctx, or ask less")
+        if _TOO_MANY in reason:
+            hint = "raise num_ctx, and num_batch where it is set, or take shorter texts"
+            return SmokeFailed(f"llama.cpp: {reason}", hint=hint)
         said = self._last_words() if self.loaded is None else ""
         return SmokeFailed(f"llama.cpp: {reason}", hint=said or None)
 

@@ -5,8 +5,9 @@ An abort in native code ends this process, not modelforge. Each line in is one o
     {"load": {"model": path, "adapters": [path], "num_ctx": 4096, ...}, "patience": 300}
     {"chat": {...}, "patience": 300}          a request as llama.cpp's chat completions take it, or, where it has a
                                               prompt, as its completions do
+    {"embed": {"input": [text]}, "patience": 300}
 
-and is answered by {"ready": {"seconds": 0.1}}, or by any number of {"text": "…"} and then {"done": {...}}; in both
+and is answered by {"ready": {"seconds": 0.1}}, or by any number of {"text": "…"} and then {"done": {...}}; in all
 cases {"failed": "why"} may come instead. All else that anything prints goes to standard error.
 """
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Say: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 _VERBOSE = 4  # tells the buffer sizes
+_EMBEDDING_BATCH = 2048
 
 
 def main() -> None:
@@ -54,7 +56,11 @@ def _answer(server: Any, asked: Mapping[str, Any], say: Say) -> Any:  # noqa: AN
     """Answers one line; gives the server that is there then."""
     alive = _watch(float(asked["patience"]))
     if "load" not in asked:
-        say({"done": _chat(server, asked["chat"], say, alive)})
+        if server is None:
+            message = "no model is loaded"
+            raise RuntimeError(message)
+        embeds = "embed" in asked
+        say({"done": _embed(server, asked["embed"]) if embeds else _chat(server, asked["chat"], say, alive)})
         return server
     start = time.perf_counter()
     loaded = _load(asked["load"])
@@ -86,6 +92,12 @@ def _load(settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
     params.ctx_shift = False
     params.cache_ram_mib = 0
     params.api_keys = [secrets.token_hex(16)]  # it listens on a port of the loopback: for nobody
+    if settings.get("embedding"):
+        params.embedding = True
+        # All of a text at once, as Ollama does it (llm/llama_server.go, v0.32.15): encoders cannot do it in parts.
+        batch = min(settings.get("num_batch") or _EMBEDDING_BATCH, settings["num_ctx"])
+        params.n_batch = params.n_ubatch = batch
+        settings = {**settings, "num_batch": None}
     for ours, theirs in (("num_batch", "n_batch"), ("num_gpu", "n_gpu_layers"), ("main_gpu", "main_gpu")):
         if settings.get(ours) is not None:
             setattr(params, theirs, settings[ours])
@@ -105,9 +117,6 @@ def _chat(
     say: Say,
     alive: Callable[[], None],
 ) -> Mapping[str, Any]:
-    if server is None:
-        message = "no model is loaded"
-        raise RuntimeError(message)
     reply = _Reply()
 
     def on_piece(piece: Mapping[str, Any]) -> bool:
@@ -122,6 +131,16 @@ def _chat(
     if reply.error:
         raise RuntimeError(reply.error)
     return reply.whole()
+
+
+def _embed(server: Any, request: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401
+    start = time.perf_counter()
+    answer = server.handle_embeddings(dict(request))
+    seconds = time.perf_counter() - start
+    if "error" in answer:
+        raise RuntimeError(str(answer["error"].get("message", answer["error"])))
+    data = sorted(answer["data"], key=lambda one: int(one["index"]))
+    return {"vectors": [one["embedding"] for one in data], "usage": answer["usage"], "seconds": seconds}
 
 
 class _Reply:

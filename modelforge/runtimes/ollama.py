@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modelforge import names
 from modelforge.bases import RegistryModel
-from modelforge.errors import BuildFailed, SmokeFailed
-from modelforge.http import CutOff, HttpClient
+from modelforge.errors import BuildFailed
+from modelforge.http import HttpClient
 from modelforge.runtimes import BrokenModel, Placement, RuntimeInfo, ollama_cli
-from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused, patiently
+from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused
 from modelforge.runtimes.ollama_base import Importing
 from modelforge.runtimes.ollama_bring import Bringing
-from modelforge.runtimes.ollama_chat import chat_body, read_reply
-from modelforge.runtimes.ollama_errors import hint_for, reading, writing
+from modelforge.runtimes.ollama_chat import chat
+from modelforge.runtimes.ollama_embed import embed
+from modelforge.runtimes.ollama_errors import reading, writing
 from modelforge.runtimes.ollama_probe import version_key, version_of
 from modelforge.runtimes.ollama_remove import remove
 from modelforge.runtimes.ollama_request import check_sendable, request_body
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from modelforge.http import Transport
     from modelforge.project_settings import Timeouts
     from modelforge.render import Rendered, Request
-    from modelforge.runtimes import ChatReply, ChatRequest, Entry, Standing
+    from modelforge.runtimes import ChatReply, ChatRequest, Embeddings, Entry, ParameterValue, Standing
     from modelforge.runtimes.ollama_cli import Command
     from modelforge.runtimes.ollama_host import Host
 
@@ -209,21 +210,17 @@ class OllamaRuntime:
         """One answer, its text handed to `on_text` piece by piece as it comes.
 
         Raises:
-            SmokeFailed: the model cannot be loaded, or stopped answering.
+            SmokeFailed: the model cannot be loaded, stopped answering, or makes embeddings only.
         """
-        try:
-            thinks = "thinking" in (self._api.show(name).get("capabilities") or ())
-            body = chat_body(name, request, thinks=thinks)
-            return patiently(lambda: read_reply(self._api.chat(body), on_text, time.perf_counter))
-        except Refused as refused:
-            raise SmokeFailed(
-                f"{name} does not answer: {refused.words}", hint=hint_for(refused.words)
-            ) from refused
-        except UnicodeEncodeError as error:
-            raise SmokeFailed(f"the question is no text that UTF-8 can carry: {error}") from error
-        except CutOff as error:
-            hint = "look at the server's log; a model may need longer to load than the timeout allows"
-            raise SmokeFailed(f"{name} does not answer: {error.reason}", hint=hint) from error
+        return chat(self._api, name, request, on_text)
+
+    def embed(self, name: str, texts: Sequence[str], options: Mapping[str, ParameterValue]) -> Embeddings:
+        """A vector for each text; one that the model cannot take whole is refused, never cut.
+
+        Raises:
+            SmokeFailed: the model cannot be loaded, makes no embeddings, or a text is too long.
+        """
+        return embed(self._api, name, texts, options)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives the model another name, over what stood there, and makes sure that the name has it.

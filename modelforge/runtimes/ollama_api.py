@@ -147,6 +147,14 @@ class OllamaApi:
         with self._lines("/api/chat", {**body, "stream": True}) as lines:
             yield from lines
 
+    def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The embeddings of texts. The answer comes in one piece, after the model was loaded if it was not."""
+        with self._lines("/api/embed", body) as lines:
+            found = next(lines, None)
+        if found is None:
+            raise Refused(OK, "the server said nothing")
+        return found
+
     def unload(self, name: str) -> None:
         """Takes a model out of memory."""
         self._plain("POST", "/api/generate", {"model": name, "keep_alive": 0, "stream": False})

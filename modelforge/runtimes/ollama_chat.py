@@ -6,19 +6,38 @@ that repeats itself, ends the stream without either and without an error.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modelforge.errors import SmokeFailed
 from modelforge.runtimes import ChatReply, ToolCall
+from modelforge.runtimes.embedding import only_embeds
+from modelforge.runtimes.ollama_api import patiently
+from modelforge.runtimes.ollama_errors import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from modelforge.runtimes import ChatRequest
+    from modelforge.runtimes.ollama_api import OllamaApi
 
 KEEP_ALIVE = "5m"  # said each time: left out, a server keeps what the last request set
 _NANOSECONDS = 1e9
+
+
+def chat(api: OllamaApi, name: str, request: ChatRequest, on_text: Callable[[str], None] | None) -> ChatReply:
+    """One answer of a model, its text handed to `on_text` piece by piece.
+
+    Raises:
+        SmokeFailed: the model cannot be loaded, stopped answering, or makes embeddings only.
+    """
+    with asking(name):
+        can = api.show(name).get("capabilities") or ()
+        if "embedding" in can and "completion" not in can:
+            raise only_embeds(name)
+        body = chat_body(name, request, thinks="thinking" in can)
+        return patiently(lambda: read_reply(api.chat(body), on_text, time.perf_counter))
 
 
 def chat_body(name: str, request: ChatRequest, *, thinks: bool) -> dict[str, Any]:
@@ -98,10 +117,10 @@ def _hear(
 
 def _reply(heard: _Heard, *, total: float, start: float) -> ChatReply:
     last = heard.last
-    load = _seconds(last, "load_duration")
-    seconds = _seconds(last, "total_duration") or total
+    load = seconds_in(last, "load_duration")
+    seconds = seconds_in(last, "total_duration") or total
     first = total if heard.first is None else heard.first - start
-    tokens, token_seconds = int(last.get("eval_count") or 0), _seconds(last, "eval_duration")
+    tokens, token_seconds = int(last.get("eval_count") or 0), seconds_in(last, "eval_duration")
     return ChatReply(
         text="".join(heard.texts),
         tool_calls=tuple(heard.calls),
@@ -115,5 +134,6 @@ def _reply(heard: _Heard, *, total: float, start: float) -> ChatReply:
     )
 
 
-def _seconds(piece: Mapping[str, Any], key: str) -> float:
+def seconds_in(piece: Mapping[str, Any], key: str) -> float:
+    """A duration of an answer, which has nanoseconds, in seconds; 0 where it is absent."""
     return float(piece.get(key) or 0) / _NANOSECONDS

@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, NoReturn
 from modelforge.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelforge.bases import RegistryModel, ServedModel
     from modelforge.download import Fetch
     from modelforge.events import Emit
     from modelforge.gguf import Header
     from modelforge.render import Rendered
-    from modelforge.runtimes import ChatReply, ChatRequest, Entry, Placement, RuntimeInfo, Standing
+    from modelforge.runtimes import (
+        ChatReply,
+        ChatRequest,
+        Embeddings,
+        Entry,
+        ParameterValue,
+        Placement,
+        RuntimeInfo,
+        Standing,
+    )
 
 
 class AbsentVolume:
@@ -70,6 +79,15 @@ class AbsentVolume:
         request: ChatRequest,  # noqa: ARG002
         on_text: Callable[[str], None] | None = None,  # noqa: ARG002
     ) -> ChatReply:
+        """Refused."""
+        self._refuse()
+
+    def embed(
+        self,
+        name: str,  # noqa: ARG002
+        texts: Sequence[str],  # noqa: ARG002
+        options: Mapping[str, ParameterValue],  # noqa: ARG002
+    ) -> Embeddings:
         """Refused."""
         self._refuse()
 

@@ -15,7 +15,7 @@ from modelforge.events import Step
 from modelforge.runtimes import BrokenModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
     from modelforge.bases import RegistryModel, ServedModel
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from modelforge.runtimes import (
         ChatReply,
         ChatRequest,
+        Embeddings,
         Entry,
+        ParameterValue,
         Placement,
         RuntimeInfo,
         Standing,
@@ -91,6 +93,13 @@ class DockerRuntime:
             reply = self._server.chat(name, request, on_text)
         self._compare_settings()
         return reply
+
+    def embed(self, name: str, texts: Sequence[str], options: Mapping[str, ParameterValue]) -> Embeddings:
+        """A vector for each text."""
+        with self._watched(works=True):
+            embeddings = self._server.embed(name, texts, options)
+        self._compare_settings()
+        return embeddings
 
     def copy(self, source: str, destination: str) -> None:
         """Gives the model another name, over what stood there."""
