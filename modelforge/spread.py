@@ -116,7 +116,8 @@ def _taken(load: Load, device: int, rest: int) -> int:
     if sums[rest] + work.first[device] <= free:
         return rest
     taken = most(rest, lambda count: sums[count] + work.alone[device] <= free)
-    return taken or int(rest == len(load.sizes) and sums[1] + work.idle[device] <= free)  # the output alone
+    last = device == len(load.budgets) - 1
+    return taken or int(last and sums[1] + work.idle[device] <= free)  # the output alone
 
 
 def can_hold(load: Load) -> bool:
@@ -131,10 +132,11 @@ def can_hold(load: Load) -> bool:
 def _holds_from(load: Load, first: int) -> bool:
     """Whether the devices from `first` on have the room, and those before for what lies there anyway."""
     sums, end = [0, *accumulate(load.sizes)], len(load.sizes)
+    last = len(load.budgets) - 1
     for device in reversed(range(first + 1, len(load.budgets))):
         room = load.budgets[device] - load.work.further[device]
         start = bisect_left(sums, sums[end] - room, 1, end) if room >= 0 else end  # one is left for the first
-        if end == len(load.sizes) and end - start < 2 <= end:  # noqa: PLR2004 (the output, and a layer)
+        if device == last and end - start < 2 <= end:  # noqa: PLR2004 (the output, and a layer)
             start = end - (sums[end] - sums[end - 1] + load.work.output <= load.budgets[device])
         if start == end and room < 0:
             return False

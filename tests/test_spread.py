@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations_with_replacement
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -94,6 +94,8 @@ def split_exists(one: Load) -> bool:
     return False
 
 
+@example(budgets=[52, 10, 2], first=2, further=2, output=0)  # only the last device has the output alone
+@example(budgets=[62, 10, 2], first=2, further=2, output=0)
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(
     budgets=st.lists(st.integers(0, 70), min_size=2, max_size=4),
