@@ -118,18 +118,17 @@ def doctor_command(ctx: click.Context) -> int:
     Exits 0 if a runtime can be had, else 10.
     """
     from modelforge import report  # noqa: PLC0415
-    from modelforge.doctor import can_build, examine  # noqa: PLC0415
+    from modelforge.doctor import examine  # noqa: PLC0415
     from modelforge.views.machines import doctor_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
-    site = site_of(flags)
-    findings = examine(site)
-    code = ExitCode.OK if can_build(site) else ExitCode.UNREACHABLE
+    found = examine(site_of(flags))
+    code = ExitCode.OK if found.ready else ExitCode.UNREACHABLE
     console = flags.console()
     if flags.json:
-        console.document(report.doctor_document(findings, code))
+        console.document(report.doctor_document(found.findings, code))
     else:
-        console.show(doctor_lines(findings))
+        console.show(doctor_lines(found.findings))
     return code
 
 

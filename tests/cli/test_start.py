@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelforge import doctor
+from modelforge.doctor import packages
 from modelforge.runtimes import choose
+from tests.doctors import serve
 from tests.ggufs import tiny_llama
 
 if TYPE_CHECKING:
@@ -68,23 +69,29 @@ def test_init_overwrites_nothing(forge: Commands) -> None:
     assert forge.tree() == before
 
 
+@pytest.mark.processes
 def test_doctor_finds_and_remedies(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "can_build", lambda _site: True)
+    serve(monkeypatch)
+    monkeypatch.setenv("MODELFORGE_STORE", str(forge.project / "store"))
+    before = forge.tree()
     done = forge("doctor")
-    assert done.code == 0
+    assert (done.code, done.err) == (0, "")
     assert "✓ 2 profiles in" in done.out
-    assert "✗ no Ollama answers at 127.0.0.1:11434\n    start it: ollama serve" in done.out
+    nothing = "No Ollama answers at 127.0.0.1:11434 (connection refused)."
+    assert f"✗ {nothing}\n    start it:           ollama serve\n" in done.out
+    assert done.out.splitlines()[-1].startswith("✓ models are built by the runtime embedded")
     findings = forge("doctor", "--json").document["findings"]
-    assert {
-        "good": False,
-        "text": "no Ollama answers at 127.0.0.1:11434",
-        "remedy": "start it: ollama serve",
-    } in findings
+    assert [one["text"] for one in findings if one["text"] == nothing and "ollama serve" in one["remedy"]]
+    assert forge.tree() == before
 
 
 def test_doctor_without_any_runtime(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch)
     monkeypatch.setattr(choose, "embedded_installed", lambda: False)
-    assert forge("doctor").code == 10
+    monkeypatch.setattr(packages, "embedded_installed", lambda: False)
+    done = forge("doctor")
+    assert done.code == 10
+    assert "✗ no runtime can be had, so nothing can be built here\n    start an Ollama" in done.out
     assert forge("doctor", "--json").document["exit_code"] == 10
 
 
