@@ -164,4 +164,4 @@ def test_it_waits_less_than_a_build_would(tmp_path: Path, monkeypatch: pytest.Mo
     diagnose(here)
     here.environment["MODELFORGE_CONNECT_TIMEOUT"] = "9"
     diagnose(here)
-    assert seen == [(1.5, 5.0, 300.0, True), (9.0, 5.0, 300.0, True)]
+    assert seen == [(1.5, 1.5, 300.0, True), (9.0, 1.5, 300.0, True)]

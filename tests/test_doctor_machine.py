@@ -71,6 +71,8 @@ def test_a_store_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     what = remedy(found, f"cannot be used ({tmp_path / 'file'} is no folder)")
     assert "name a store of your own" in what
     assert "--runtime ollama" in what
+    assert not found.ready
+    assert remedy(found, "no runtime can be had") == "see above: the embedded runtime's store cannot be used"
     monkeypatch.setattr(os, "access", lambda *_what: False)
     store = tmp_path / "models"
     (store / "blobs").mkdir(parents=True)

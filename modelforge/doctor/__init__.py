@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from modelforge.doctor import machine, packages, project, servers
 from modelforge.errors import ForgeError, Unreachable
 from modelforge.finding import Finding
-from modelforge.runtimes.choose import access_of
+from modelforge.runtimes.choose import access_of, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ Check: TypeAlias = "Callable[[Site], Iterator[Finding]]"
 
 PATIENCE = 10.0
 """Seconds until a check counts as hanging. A driver that wakes several cards may take some."""
-CONNECT, CALL = 1.5, 5.0
-"""Seconds to connect and for an answer, where nobody set other times."""
+CONNECT, CALL = 1.5, 1.5
+"""Seconds to connect and for an answer, where nobody set other times: what does not answer at all takes no longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,13 +120,15 @@ def _runtime(site: Site) -> Iterator[Finding]:
     try:
         with closing(access_of(site)) as access:
             access.check()
-            yield Finding(good=True, text=f"models are built by the runtime {access.kind}, at {access.where}")
+            kind, where = access.kind, access.where
     except Unreachable:
-        yield Finding(
-            good=False,
-            text="no runtime can be had, so nothing can be built here",
-            remedy="start an Ollama, or: pip install 'ollama-modelforge[embedded]'",
-        )
+        remedy = f"start an Ollama, or: {packages.EMBEDDED}"
+    else:
+        if kind != "embedded" or not machine.trouble_with(store_of(site)):
+            yield Finding(good=True, text=f"models are built by the runtime {kind}, at {where}")
+            return
+        remedy = "see above: the embedded runtime's store cannot be used"
+    yield Finding(good=False, text="no runtime can be had, so nothing can be built here", remedy=remedy)
 
 
 def _told(error: ForgeError) -> Finding:

@@ -50,7 +50,7 @@ def store(site: Site) -> Iterator[Finding]:
     if embedded_is_idle(site):
         return
     folder = store_of(site)
-    trouble = _trouble(folder) or _trouble(folder / "blobs") or _trouble(folder / "manifests")
+    trouble = trouble_with(folder)
     if trouble:
         yield Finding(
             good=False,
@@ -77,6 +77,11 @@ def store(site: Site) -> Iterator[Finding]:
             f" {_owner(INSTALLED) or 'another user'}: it does not see those that the embedded runtime makes",
             remedy="build over that server: --runtime ollama",
         )
+
+
+def trouble_with(store: Path) -> str:
+    """Why this user cannot keep models in a store that need not be there yet; "" if nothing stands against it."""
+    return next(filter(None, map(_trouble, (store, store / "blobs", store / "manifests"))), "")
 
 
 def folders(site: Site) -> Iterator[Finding]:
@@ -109,7 +114,7 @@ def disk(site: Site) -> Iterator[Finding]:
 
 
 def _trouble(folder: Path) -> str:
-    """Why this user cannot keep files in a folder that need not be there yet; "" if nothing stands against it."""
+    """The same for a folder."""
     above = _nearest(folder)
     if not above.is_dir():
         return f"{above} is no folder"
