@@ -22,7 +22,8 @@ def test_init_writes_a_project_that_is_valid(forge: Commands) -> None:
     assert done.out.splitlines()[-1] == "cd fresh && modelforge build assistant"
     files = {line.split()[0] for line in done.out.splitlines()[:-2]}
     profiles = {"profiles/assistant.toml", "profiles/profile.schema.json"}
-    assert files == profiles | {"prompts/assistant.md", "modelforge.toml", ".gitignore"}
+    rest = {"prompts/assistant.md", "modelforge.toml", ".gitignore", "models/forge-tiny-Q8_0.gguf"}
+    assert files == profiles | rest
     assert {f"fresh/{file}" for file in files} <= forge.tree()
     assert forge("validate", "-C", "fresh").code == 0
     assert forge("resolve", "assistant", "-C", "fresh").code == 0
@@ -58,6 +59,25 @@ def test_init_where_nothing_can_be_written_leaves_nothing(forge: Commands) -> No
     forge.write("has/modelforge.toml", "")
     assert forge("init", "has").code == 2
     assert forge.tree() == before | {"has/modelforge.toml"}
+
+
+def test_init_in_a_folder_with_files_of_its_own(forge: Commands) -> None:
+    forge.write("mine/.gitignore", "*.log\n")
+    forge.write("mine/README.md", "Mine.\n")
+    done = forge("init", "mine")
+    assert done.code == 0
+    assert ".modelforge/.gitignore" in done.out
+    assert (forge.project / "mine/.modelforge/.gitignore").read_text() == "*\n"
+    assert (forge.project / "mine/.gitignore").read_text() == "*.log\n"
+    assert (forge.project / "mine/README.md").read_text() == "Mine.\n"
+
+
+def test_init_tells_all_files_as_json(forge: Commands) -> None:
+    document = forge("init", "fresh", "--json").document
+    assert document["root"] == str(forge.project / "fresh")
+    told = {file["path"]: file["purpose"] for file in document["files"]}
+    assert {f"fresh/{path}" for path in told} <= forge.tree()
+    assert told["models/forge-tiny-Q8_0.gguf"] == "the demo model"
 
 
 def test_init_overwrites_nothing(forge: Commands) -> None:
