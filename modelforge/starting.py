@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from modelforge.resources import demo_model
 from modelforge.runtimes import OWN
 from modelforge.runtimes.choose import access_of
 from modelforge.scaffold import PROFILE_NAME, Found, new_project
+from modelforge.site import hasty
 from modelforge.targets import LATEST, Target, Work
 
 if TYPE_CHECKING:
@@ -56,8 +58,10 @@ def _files(root: Path) -> Iterator[Found]:
 def _served(work: Work) -> Iterator[Found]:
     """The models of the server that answers, largest first, without ours and those that it has no weights of."""
     try:
-        if work.access.kind != "ollama" or work.machine() is None:
-            return
+        with closing(access_of(hasty(work.site))) as access:
+            access.check()
+            if access.kind != "ollama" or access.machine() is None:
+                return
         entries = work.runtime().list()
     except ForgeError:
         return

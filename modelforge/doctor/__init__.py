@@ -16,6 +16,7 @@ from modelforge.doctor import machine, packages, project, servers
 from modelforge.errors import ForgeError, Unreachable
 from modelforge.finding import Finding
 from modelforge.runtimes.choose import access_of, store_of
+from modelforge.site import hasty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +27,6 @@ Check: TypeAlias = "Callable[[Site], Iterator[Finding]]"
 
 PATIENCE = 10.0
 """Seconds until a check counts as hanging. A driver that wakes several cards may take some."""
-CONNECT, CALL = 1.5, 1.5
-"""Seconds to connect and for an answer, where nobody set other times: what does not answer at all takes no longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +93,7 @@ def examine(site: Site) -> Diagnosis:
         "installed packages": packages.installed,
         "the runtime": _runtime,
     }
-    quiet = _hasty(replace(site, look=True, emit=lambda _event: None))
+    quiet = hasty(replace(site, look=True, emit=lambda _event: None))
     running = [_Looking(name=name) for name in checks]
     for looking in running:
         looking.start(checks[looking.name], quiet)
@@ -104,15 +103,6 @@ def examine(site: Site) -> Diagnosis:
         findings=tuple(dict.fromkeys(finding for findings in told for finding in findings)),
         ready=any(finding.good for finding in told[-1]),
     )
-
-
-def _hasty(site: Site) -> Site:
-    """The site with less patience for what does not answer, unless somebody set how much."""
-    settings = site.project.settings
-    times = {"connect": CONNECT, "call": CALL}
-    unset = {key: seconds for key, seconds in times.items() if f"timeouts.{key}" not in settings.sources}
-    settings = replace(settings, timeouts=replace(settings.timeouts, **unset))
-    return replace(site, project=replace(site.project, settings=settings))
 
 
 def _runtime(site: Site) -> Iterator[Finding]:
