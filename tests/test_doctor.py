@@ -129,6 +129,8 @@ def test_a_check_that_hangs_hides_no_other_and_holds_nothing_up(
     monkeypatch.setattr(machine, "hardware", hangs)
     start = time.monotonic()
     found = diagnose(here)
+    (left,) = [one for one in threading.enumerate() if one.name == "the hardware"]
+    assert left.daemon  # or the program could not end before it
     end.set()
     assert time.monotonic() - start < 5
     (new,) = set(found.findings) - set(before.findings)

@@ -15,6 +15,7 @@ from modelforge.hardware import nvidia
 from modelforge.units import GIB
 from tests.doctors import DEFAULT, diagnose, remedy, serve, told, well
 from tests.projects import GAMER, LAPTOP, place
+from tests.trees import write_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,23 @@ def test_gpus_and_no_gpu(tmp_path: Path) -> None:
     here.machine = replace(GAMER, devices=(replace(GAMER.devices[0], free=5 * GIB), GAMER.devices[0]))
     lines = [text for text in well(diagnose(here)) if "4090" in text]
     assert lines == ["NVIDIA GeForce RTX 4090: 24.0 GiB, 5.0 GiB free", "NVIDIA GeForce RTX 4090: 24.0 GiB"]
+
+
+def test_the_hardware_of_a_server_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = place(tmp_path)
+    found = diagnose(here, runtime="ollama", host="gpu-box")
+    what = remedy(found, "the hardware of gpu-box:11434 is not known from here")
+    assert 'url = "http://gpu-box:11434"' in what
+    assert not [text for text in well(found) if "GPU" in text]
+    assert [
+        text for text in well(diagnose(here, host="gpu-box")) if "no GPU was found" in text
+    ]  # it is not taken
+    write_tree(
+        here.root, {"modelforge.toml": '[hosts.lab]\nurl = "http://gpu-box:11434"\nhardware = "rtx-4090"\n'}
+    )
+    serve(monkeypatch, versions={"gpu-box:11434": "0.32.15"})
+    expected = "gpu-box:11434 has NVIDIA GeForce RTX 4090 (lab, as modelforge.toml says)"
+    assert expected in well(diagnose(here, host="lab"))
 
 
 def test_a_driver_that_does_not_work(tmp_path: Path) -> None:

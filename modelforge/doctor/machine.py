@@ -8,15 +8,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelforge.doctor.servers import embedded_is_idle
+from modelforge.doctor.servers import embedded_is_idle, far_server
 from modelforge.finding import Finding
 from modelforge.hardware import nvidia
-from modelforge.runtimes.choose import host_of, store_of, wanted_runtime
+from modelforge.runtimes.choose import OllamaAccess, host_of, store_of, wanted_runtime
 from modelforge.units import GIB, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from modelforge.runtimes.ollama_host import Host
     from modelforge.site import Site
 
 LOW_DISK = 5 * GIB
@@ -26,7 +27,11 @@ _ROOT = Path("/")
 
 
 def hardware(site: Site) -> Iterator[Finding]:
-    """The GPUs, what is wrong with them, and a card without its driver."""
+    """The GPUs that models run on, what is wrong with them, and a card without its driver."""
+    far = far_server(site)
+    if far is not None:
+        yield from _far(site, far)
+        return
     machine = site.probe()
     for device in machine.devices:
         free = f", {size_text(device.free)} free" if device.free is not None else ""
@@ -43,6 +48,21 @@ def hardware(site: Site) -> Iterator[Finding]:
             text="there is an NVIDIA card, but not its driver",
             remedy="install NVIDIA's driver; in a container: start it with its GPUs (--gpus all)",
         )
+
+
+def _far(site: Site, host: Host) -> Iterator[Finding]:
+    """What the project says of a server on another machine."""
+    machine = OllamaAccess(site, host).machine()
+    if machine is None:
+        yield Finding(
+            good=False,
+            text=f"the hardware of {host.display} is not known from here, so nothing is planned for it",
+            remedy="say it with -H, or in modelforge.toml:\n"
+            f'[hosts.NAME]\nurl = "{host.url}"\nhardware = "rtx-4090"',
+        )
+        return
+    names = ", ".join(device.name for device in machine.devices) or "no GPU"
+    yield Finding(good=True, text=f"{host.display} has {names} ({machine.description})")
 
 
 def store(site: Site) -> Iterator[Finding]:

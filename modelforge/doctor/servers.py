@@ -193,6 +193,15 @@ def embedded_is_idle(site: Site) -> bool:
     )
 
 
+def far_server(site: Site) -> Host | None:
+    """The server on another machine that models are built on; None where it is this one, or none."""
+    if not is_wanted(site):
+        return None
+    host = host_of(site)
+    is_used = wanted_runtime(site) == "ollama" or version_at(site, host) is not None
+    return host if is_used and not host.loopback else None
+
+
 def _on_path(environment: Mapping[str, str]) -> list[Path]:
     """The `ollama` programs that PATH leads to, each once, in its order."""
     folders = [Path(part) for part in environment.get("PATH", "").split(os.pathsep) if part]
