@@ -120,6 +120,23 @@ def test_the_template_page_word_for_word(tmp_path: Path, capsys: pytest.CaptureF
     assert forge(*words, "--runtime", "embedded").err == error.text
 
 
+def test_plans_for_named_hardware_are_told_with_their_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same on every machine, so the pages have the very numbers."""
+    init = Commands(project=tmp_path, capture=capsys)("init", "--runtime", "embedded")
+    assert init.code == 0, init.err
+    pages = {"tutorial.md": tmp_path, "fit.md": ROOT / "examples" / "quickstart"}
+    seen = []
+    for block in CONSOLES:
+        for told in typed(block) if block.page.name in pages else ():
+            if " resolve " in told.line and " -H " in told.line:
+                done = Commands(project=pages[block.page.name], capture=capsys)(*forge_words(told.line)[0])
+                assert [line.rstrip() for line in done.out.splitlines()] == list(told.output), block.id
+                seen.append(block.page.name)
+    assert sorted(seen) == sorted(pages)
+
+
 # -- command lines -----------------------------------------------------------------------------------
 
 
