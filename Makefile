@@ -16,6 +16,7 @@ FILES  := $(if $(filter 1,$(ROOM)),PYTEST_DEBUG_TEMPROOT=/dev/shm)
 quickstart: $(VENV)/.quickstart
 	$(FORGE) build coding-assistant
 	$(FORGE) run coding-assistant "Write a function that reverses a string."
+	@printf '\nAsk it more: %s -C examples/quickstart run coding-assistant "…"\n' $(BIN)/modelforge
 
 # The unit tests, plans against llama.cpp's own planner, and the live tests of what is installed here; the others say
 # why they are skipped.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from modelforge.profile import Profile
 
 NEWEST_ENGINE = "0.32"
+LLAMA_SERVER = (0, 30)
+"""The Ollama that brought llama-server; those before it plan and run by themselves."""
 DEFAULT_CONTEXT = 4096
 DEFAULT_HEADROOM = GIB
 """llama.cpp's own margin on each device (`--fit-target`)."""
@@ -48,8 +50,8 @@ class RunSettings:
 
     @property
     def old_engine(self) -> bool:
-        """Whether that Ollama still plans and runs by itself: before 0.30, which brought llama-server."""
-        return _numbers(self.engine) < (0, 30)
+        """Whether that Ollama still plans and runs by itself."""
+        return _numbers(self.engine) < LLAMA_SERVER
 
     @property
     def mixed_batches(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelforge.filehash import Hashes
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from modelforge.events import Emit
     from modelforge.hardware import Hardware
     from modelforge.project import Project
+
+CONNECT, CALL = 1.5, 1.5
+"""Seconds to connect and for an answer, for whoever only wants to know whether there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,3 +54,12 @@ class Site:
     def downloads(self) -> Path:
         """Where files lie that are downloaded, or made of downloaded ones, on their way to a runtime."""
         return self.cache / "downloads"
+
+
+def hasty(site: Site) -> Site:
+    """The site with less patience for what does not answer, unless somebody set how much."""
+    settings = site.project.settings
+    times = {"connect": CONNECT, "call": CALL}
+    unset = {key: seconds for key, seconds in times.items() if f"timeouts.{key}" not in settings.sources}
+    settings = replace(settings, timeouts=replace(settings.timeouts, **unset))
+    return replace(site, project=replace(site.project, settings=settings))

@@ -311,9 +311,12 @@ class FakeRuntime:
 
     def _entries(self) -> tuple[Entry, ...]:
         return tuple(
-            Entry(name=name, digest=standing.manifest, bytes=1000, modified=self.modified[name])
+            Entry(name=name, digest=standing.manifest, bytes=self._bytes(name), modified=self.modified[name])
             for name, standing in sorted(self.models.items())
         )
+
+    def _bytes(self, name: str) -> int:
+        return self.headers[name].file_bytes if name in self.headers else 1000
 
     def _has(self, model: RegistryModel) -> bool:
         standing = self.models.get(self._key(model.name))

@@ -5,7 +5,8 @@
  *   STUB_COUNT  what nvmlDeviceGetCount_v2 returns
  *   STUB_CARDS  the cards, parted by ';', each of them fields parted by '|':
  *               error|name|uuid|total|reserved|used|capability|instances
- *               error: what the calls for this card return; name "!" makes only nvmlDeviceGetName fail.
+ *               error: what the calls for this card return; name "!" makes only nvmlDeviceGetName fail, a
+ *               name that begins with "?" the calls for its memory.
  *               total 0: the memory is not supported. Sizes in MiB. instances: -1 cannot be split,
  *               else how many parts a split card has, each of an eighth of the total.
  *   STUB_OLD    set: as drivers before 510, without the second version of the memory call
@@ -17,7 +18,7 @@
 
 #define MIB 1048576ULL
 #define MOST 8
-enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, FUNCTION_NOT_FOUND = 13 };
+enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, FUNCTION_NOT_FOUND = 13, LOST = 15 };
 
 struct card {
     int error, capability_major, capability_minor, instances, is_instance, number;
@@ -73,7 +74,7 @@ int nvmlShutdown(void) {
 }
 
 const char *nvmlErrorString(int result) {
-    return result == 15 ? "GPU is lost" : result == 18 ? "Driver/library version mismatch" : "stub error";
+    return result == LOST ? "GPU is lost" : result == 18 ? "Driver/library version mismatch" : "stub error";
 }
 
 int nvmlDeviceGetCount_v2(unsigned int *found) {
@@ -99,6 +100,7 @@ int nvmlDeviceGetUUID(struct card *card, char *uuid, unsigned int length) {
 }
 
 int nvmlDeviceGetMemoryInfo(struct card *card, struct memory *found) {
+    if (card->name[0] == '?') return LOST;
     if (card->total == 0) return NOT_SUPPORTED;
     found->total = card->total * MIB;
     found->used = (card->used + card->reserved) * MIB;
@@ -108,6 +110,7 @@ int nvmlDeviceGetMemoryInfo(struct card *card, struct memory *found) {
 
 int nvmlDeviceGetMemoryInfo_v2(struct card *card, struct memory_v2 *found) {
     if (getenv("STUB_OLD")) return FUNCTION_NOT_FOUND;
+    if (card->name[0] == '?') return LOST;
     if (card->total == 0) return NOT_SUPPORTED;
     found->total = card->total * MIB;
     found->reserved = card->reserved * MIB;

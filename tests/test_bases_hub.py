@@ -6,7 +6,6 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-import httpx2  # noqa: TID251 (what the library raises)
 import huggingface_hub  # noqa: TID251 (the real one, its calls replaced)
 import pytest
 from huggingface_hub import errors  # noqa: TID251
@@ -17,10 +16,12 @@ from modelforge.http import NoAnswer
 from modelforge.registry import NotThere
 
 ENDPOINT = "https://hub.example.com"
+client = sys.modules[errors.HTTPError.__module__]
+"""The library's own HTTP client, whose errors come through: httpx in version 1, httpx2 since."""
 
 
-def answer(status: int) -> httpx2.Response:
-    return httpx2.Response(status, request=httpx2.Request("GET", ENDPOINT))
+def answer(status: int) -> Any:
+    return client.Response(status, request=client.Request("GET", ENDPOINT))
 
 
 def listing(monkeypatch: pytest.MonkeyPatch, does: Any) -> Any:
@@ -73,8 +74,8 @@ def test_only_gguf_files_are_listed_with_their_digests(monkeypatch: pytest.Monke
         (errors.HfHubHTTPError("x", response=answer(429)), Unreachable, "limit of requests", "HF_TOKEN"),
         (errors.HfHubHTTPError("x", response=answer(503)), Unreachable, "answers 503", ""),
         (errors.OfflineModeIsEnabled("x"), NoAnswer, "HF_HUB_OFFLINE is set", ""),
-        (httpx2.ConnectError("no way there"), NoAnswer, "no way there", ""),
-        (httpx2.ReadTimeout("too slow"), NoAnswer, "too slow", ""),
+        (client.ConnectError("no way there"), NoAnswer, "no way there", ""),
+        (client.ReadTimeout("too slow"), NoAnswer, "too slow", ""),
         (ValueError("no JSON"), NoAnswer, "no JSON", ""),
     ],
 )

@@ -25,8 +25,10 @@ from modelforge.runtimes import Entry
 from modelforge.runtimes.docker.spec import Preview
 from modelforge.scaffold import NewFile
 from modelforge.smoke import SmokeReport
-from tests.documents import PAGES, ROOT, Block, all_blocks, forge_words, links, text_of, typed
+from tests.commands import Commands
+from tests.documents import PAGES, ROOT, Block, all_blocks, blocks, forge_words, links, text_of, typed
 from tests.fakes import some_rendered, some_reply
+from tests.ggufs import tiny_llama
 from tests.samples import a_build, a_result, an_entry, some_hardware, some_plan
 
 if TYPE_CHECKING:
@@ -100,6 +102,39 @@ def test_a_piece_that_is_added_to_a_profile_has_only_known_keys() -> None:
     for block in pieces:
         heads = re.findall(r"^\[+([a-z]+)", block.text, re.MULTILINE)
         assert set(heads) <= set(ProfileFile.model_fields), block.id
+
+
+def test_the_template_page_word_for_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template, profile, console, error = blocks(ROOT / "docs" / "how-to" / "template.md")
+    tiny_llama(tmp_path / "tiny-Q8_0.gguf", "Q8_0")
+    with_file = profile.text.replace('"qwen2.5-coder"', '"./tiny-Q8_0.gguf"')
+    project_with(tmp_path, "profiles/coder.toml", with_file)
+    project_with(tmp_path, "templates/team.j2", template.text)
+    (line,) = typed(console)
+    (words,) = forge_words(line.line)
+    forge = Commands(project=tmp_path, capture=capsys)
+    done = forge(*words, "--runtime", "embedded")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "MESSAGE assistant The platform team."
+    project_with(tmp_path, "templates/team.j2", template.text.replace("vars.team", "vars.taem"))
+    assert forge(*words, "--runtime", "embedded").err == error.text
+
+
+def test_plans_for_named_hardware_are_told_with_their_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same on every machine, so the pages have the very numbers."""
+    init = Commands(project=tmp_path, capture=capsys)("init", "--runtime", "embedded")
+    assert init.code == 0, init.err
+    pages = {"tutorial.md": tmp_path, "fit.md": ROOT / "examples" / "quickstart"}
+    seen = []
+    for block in CONSOLES:
+        for told in typed(block) if block.page.name in pages else ():
+            if " resolve " in told.line and " -H " in told.line:
+                done = Commands(project=pages[block.page.name], capture=capsys)(*forge_words(told.line)[0])
+                assert [line.rstrip() for line in done.out.splitlines()] == list(told.output), block.id
+                seen.append(block.page.name)
+    assert sorted(seen) == sorted(pages)
 
 
 # -- command lines -----------------------------------------------------------------------------------

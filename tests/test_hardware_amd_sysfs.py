@@ -231,9 +231,11 @@ def test_the_command_prints_what_is_read(root: Path, shell: tuple[str, ...]) -> 
         f"card2\t0x744c\t{24560 * MIB}\t{560 * MIB}\t{32 * GIB}\t1234abcd\t\t0xc8",
     ]
     assert [device.model for device in amd_sysfs.devices(printed)] == ["rx-7900-xtx", "mi300x"]
+    assert sorted(amd_sysfs.look(root).split("\n")) == sorted(printed.splitlines())
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_the_command_prints_nothing_where_there_is_no_card(tmp_path: Path, shell: tuple[str, ...]) -> None:
     assert printed_under(tmp_path, *shell) == ""
+    assert amd_sysfs.look(tmp_path) == ""

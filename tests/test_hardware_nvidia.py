@@ -25,6 +25,8 @@ A_4090 = "0|NVIDIA GeForce RTX 4090|GPU-aaaa|24564|347|1000|8.9"
 A_3060 = "0|NVIDIA GeForce RTX 3060|GPU-bbbb|12288|237|0|8.6"
 LOST = "15|NVIDIA GeForce RTX 3090|GPU-cccc|24576|0|0|8.6"
 NAMELESS = "0|!|GPU-dddd|24576|0|0|8.6"
+FORGETFUL = "0|?|GPU-1111|24576|0|0|8.6"
+FORBIDDEN = "4|NVIDIA GeForce RTX 3090|GPU-2222|24576|0|0|8.6"
 GB10 = "0|NVIDIA GB10|GPU-eeee|0|0|0|12.1"
 SPLIT = "0|NVIDIA A100-SXM4-40GB|GPU-ffff|40960|0|0|8.0|2"
 EMPTY = "0|NVIDIA A100-SXM4-40GB|GPU-ffff|40960|0|0|8.0|0"
@@ -50,6 +52,21 @@ SCENES: Mapping[str, Mapping[str, str]] = {
     "split into nothing": {"CARDS": EMPTY},
     "second card only": {"CARDS": f"{A_4090};{A_3060}", "visible": "1"},
     "hidden": {"CARDS": A_4090, "visible": ""},
+    "memory not told": {"CARDS": f"{FORGETFUL};{A_3060}"},
+    "all lost": {"CARDS": f"{LOST};{FORGETFUL}"},
+    "others' cards": {"CARDS": f"{FORBIDDEN};{A_3060};{FORBIDDEN};{A_4090}"},
+    "others' cards, index": {"CARDS": f"{FORBIDDEN};{A_3060};{FORBIDDEN};{A_4090}", "visible": "1"},
+    "others' cards only": {"CARDS": f"{FORBIDDEN};{FORBIDDEN}"},
+    "split beside a whole card": {"CARDS": f"{A_4090};{SPLIT}"},
+    "two split": {"CARDS": f"{SPLIT};{SPLIT.replace('ffff', '9999')}"},
+    "two parts named": {"CARDS": SPLIT, "visible": "MIG-0-2,MIG-0-1"},
+    "part not there": {"CARDS": SPLIT, "visible": "MIG-7"},
+    "uuid": {"CARDS": f"{A_4090};{A_3060}", "visible": "GPU-bbbb,GPU-aaaa"},
+    "short uuid": {"CARDS": f"{A_4090};{A_3060}", "visible": "GPU-b"},
+    "uuid of two": {"CARDS": f"{A_4090};{A_3060}", "visible": "GPU-"},
+    "one twice": {"CARDS": f"{A_4090};{A_3060}", "visible": "GPU-bb,GPU-bbbb"},
+    "minus one": {"CARDS": f"{A_4090};{A_3060}", "visible": "1,-1,0"},
+    "not there": {"CARDS": f"{A_4090};{A_3060}", "visible": "1,2,0"},
 }
 
 CHILD = """
@@ -147,6 +164,23 @@ def test_broken_cards_are_left_out_and_named(answers: Mapping[str, Found]) -> No
 
 
 @needs_stub
+def test_a_card_whose_memory_is_not_told_is_left_out(answers: Mapping[str, Found]) -> None:
+    found = answers["memory not told"]
+    assert [device.model for device in found.devices] == ["rtx-3060-12gb"]
+    assert found.warnings == ("GPU 0 does not answer and is left out (GPU is lost): see 'nvidia-smi'",)
+    assert answers["all lost"].devices == ()
+    assert len(answers["all lost"].warnings) == 2
+
+
+@needs_stub
+def test_cards_that_are_kept_from_us_do_not_count(answers: Mapping[str, Found]) -> None:
+    found = answers["others' cards"]
+    assert [device.model for device in found.devices] == ["rtx-3060-12gb", "rtx-4090"]
+    assert found.warnings == ()
+    assert [device.model for device in answers["others' cards, index"].devices] == ["rtx-4090"]
+
+
+@needs_stub
 def test_an_old_driver_does_not_tell_what_it_reserves(answers: Mapping[str, Found]) -> None:
     (device,) = answers["old driver"].devices
     assert (device.memory, device.free, device.reserved) == (12288 * MIB, (12288 - 237) * MIB, 0)
@@ -156,8 +190,9 @@ def test_an_old_driver_does_not_tell_what_it_reserves(answers: Mapping[str, Foun
 @pytest.mark.parametrize(
     ("scene", "words"),
     [
-        ("mismatch", "until a reboot"),
+        ("mismatch", "no GPU can be used: reboot"),
         ("no permission", "give this user access to /dev/nvidia*"),
+        ("others' cards only", "give this user access to /dev/nvidia*"),
         ("odd", "see what 'nvidia-smi' says"),
         ("cannot count", "see what 'nvidia-smi' says"),
     ],
@@ -187,7 +222,17 @@ def test_of_a_split_card_the_first_part_counts(answers: Mapping[str, Found]) -> 
     (device,) = answers["split"].devices
     assert (device.name, device.memory) == ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 5120 * MIB)
     assert (device.compute_capability, device.model) == ("8.0", None)
-    assert len(answers["split, second part"].devices) == 1
+    (second,) = answers["split, second part"].devices
+    assert second == device
+    assert answers["part not there"].devices == ()
+    assert "hides all NVIDIA GPUs" in answers["part not there"].warnings[0]
+
+
+@needs_stub
+@pytest.mark.parametrize("scene", ["split beside a whole card", "two split", "two parts named"])
+def test_beside_a_part_cuda_has_nothing(answers: Mapping[str, Found], scene: str) -> None:
+    assert [device.memory for device in answers[scene].devices] == [5120 * MIB]
+    assert answers[scene].warnings == ()
 
 
 @needs_stub
@@ -204,6 +249,25 @@ def test_cuda_visible_devices_chooses_and_hides(answers: Mapping[str, Found]) ->
     assert answers["second card only"].warnings == ()
     assert answers["hidden"].devices == ()
     assert answers["hidden"].warnings == ("CUDA_VISIBLE_DEVICES='' hides all NVIDIA GPUs of this machine",)
+
+
+@needs_stub
+@pytest.mark.parametrize(
+    ("scene", "models"),
+    [
+        ("uuid", ["rtx-3060-12gb", "rtx-4090"]),
+        ("short uuid", ["rtx-3060-12gb"]),
+        ("uuid of two", []),
+        ("one twice", []),
+        ("minus one", ["rtx-3060-12gb"]),
+        ("not there", ["rtx-3060-12gb"]),
+    ],
+)
+def test_cuda_visible_devices_is_read_as_cuda_reads_it(
+    answers: Mapping[str, Found], scene: str, models: list[str]
+) -> None:
+    assert [device.model for device in answers[scene].devices] == models
+    assert bool(answers[scene].warnings) == (not models)
 
 
 @needs_stub
@@ -251,13 +315,21 @@ def cards(*names: str) -> list[Card]:
         pytest.param("2,0", "c a", id="in the order given"),
         pytest.param(" 1 , 2", "b c", id="blanks"),
         pytest.param("GPU-b", "b", id="uuid"),
-        pytest.param("gpu-C,0", "c a", id="uuid in another case, and an index"),
+        pytest.param("GPU-c,GPU-a", "c a", id="uuids"),
+        pytest.param("GPU-c,0", "c", id="uuids end at an index"),
+        pytest.param("0,GPU-c", "a", id="indices end at a uuid"),
+        pytest.param("gpu-c", "", id="in small letters it is none"),
+        pytest.param("2gpu,1", "c b", id="as far as it is a number"),
+        pytest.param("GPU-c,GPU-c", "", id="a uuid twice: none"),
         pytest.param("0,-1,1", "a", id="ends at the first unknown"),
         pytest.param("0,9,1", "a", id="ends at an index that is not there"),
         pytest.param("", "", id="empty: none"),
         pytest.param("-1", "", id="-1: none"),
         pytest.param("NoDevFiles", "", id="a word: none"),
         pytest.param("0,0", "", id="twice: none"),
+        pytest.param("GPU-", "", id="a beginning that several cards have: none"),
+        pytest.param("GPU-b,GPU-", "b", id="ends at what several cards may be"),
+        pytest.param("\u0661", "", id="digits of another script: none"),
     ],
 )
 def test_cuda_visible_devices(visible: str | None, expected: str) -> None:

@@ -100,7 +100,7 @@ def test_several_cards_keep_their_order() -> None:
         "rtx-4090",
         "rtx-3060-12gb",
     ]
-    assert [device.model for device in nvidia.chosen(found, "GPU-aaaa,0").devices] == [
+    assert [device.model for device in nvidia.chosen(found, "GPU-aaaa,GPU-bbbb").devices] == [
         "rtx-4090",
         "rtx-3060-12gb",
     ]
@@ -211,7 +211,8 @@ def test_of_a_split_card_its_instances_count() -> None:
     assert found[1].device == first
     assert found[2].device is not None
     assert (found[2].device.memory, found[2].device.free) == (9856 * MIB, 9850 * MIB)
-    assert nvidia.chosen(found, None).devices == (found[0].device, first)
+    assert nvidia.chosen(found, None).devices == (first,)
+    assert nvidia.chosen(found, "0").devices == (found[0].device,)
     assert nvidia.chosen(found, "MIG-1234").devices == (found[2].device,)
 
 

@@ -267,6 +267,9 @@ def test_an_unchanged_build_is_one_line() -> None:
     assert builds.outcome_lines(replace(unchanged, smoke=None)) == [
         "coder:latest is up to date (7b Q8_0, untested). Nothing to do."
     ]
+    assert builds.outcome_lines(replace(unchanged, standing=None)) == [  # tested for the first time just now
+        "coder:latest is up to date (7b Q8_0, smoke passed). Nothing to do."
+    ]
     assert builds.next_lines(unchanged) == []
 
 

@@ -12,11 +12,11 @@ import click
 
 from modelforge.cli.flags import common_flags, flags_of
 from modelforge.cli.site import site_of
-from modelforge.errors import ExitCode, ForgeError, UsageProblem
-from modelforge.scaffold import Found, NewFile, new_project
+from modelforge.errors import ExitCode, UsageProblem
+from modelforge.scaffold import PROFILE_NAME, Found, new_project
 
 if TYPE_CHECKING:
-    from modelforge.site import Site
+    from modelforge.scaffold import NewFile
 
 
 @click.command("init")
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 def init_command(ctx: click.Context, directory: Path) -> int:
     """Start a project that builds at once.
 
-    Takes what this machine has: GGUF files in DIR, else a model of the Ollama server that answers, else a tiny demo
-    model that is copied into the project. Files that are there are left as they are.
+    Takes what this machine has: a GGUF file in DIR, else the largest model of the Ollama server that answers which
+    fits, else a tiny demo model that is copied into the project. Files that are there are left as they are.
     """
     from modelforge import report  # noqa: PLC0415
+    from modelforge.starting import starting_point  # noqa: PLC0415 (it can plan, so it brings nearly all)
 
     flags = flags_of(ctx)
     root = flags.start() / directory
@@ -37,10 +38,12 @@ def init_command(ctx: click.Context, directory: Path) -> int:
     taken = [path for path in paths if os.path.lexists(root / path)]
     if taken:
         raise UsageProblem(f"{root} has a project already: {', '.join(taken)}", hint="choose another folder")
+    found = starting_point(site_of(flags), root)
+    files = new_project(found, has_gitignore=os.path.lexists(root / ".gitignore"))
     try:
-        written = [file for file in new_project(_found(site_of(flags), root)) if _write(root, file)]
+        written = [file for file in files if _write(root, file)]
     except OSError as error:
-        where = error.filename or root
+        where = error.filename2 or error.filename or root
         raise UsageProblem(
             f"{where} cannot be written ({error.strerror})", hint="choose another folder"
         ) from error
@@ -51,53 +54,8 @@ def init_command(ctx: click.Context, directory: Path) -> int:
     width = max(len(file.path) for file in written)
     console.show([f"  {file.path:{width}}  {file.purpose}" for file in written])
     place = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
-    console.show(["", f"{place}modelforge build assistant"])
+    console.show(["", f"{place}modelforge build {PROFILE_NAME}"])
     return ExitCode.OK
-
-
-def _found(site: Site, root: Path) -> Found:
-    from modelforge.resources import demo_model  # noqa: PLC0415
-
-    own = _local(site, root)
-    if own is not None:
-        return own
-    served = _served(site)
-    if served is not None:
-        return Found(model=served)
-    source = demo_model()
-    target = root / "models" / source.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    return Found(model=f"./models/{source.name}", training_context=1024, demo=True)
-
-
-def _local(site: Site, root: Path) -> Found | None:
-    """The first GGUF file in the folder that a plan could be made for."""
-    from modelforge.bases.local import local_candidates  # noqa: PLC0415
-    from modelforge.profile.schema import Base  # noqa: PLC0415
-
-    for path in (*sorted(root.glob("*.gguf")), *sorted(root.glob("models/*.gguf"))):
-        try:
-            base = Base(model=f"./{path.relative_to(root).as_posix()}")
-            (found,) = local_candidates(base, root=root, hashes=site.hashes)
-        except ForgeError:
-            continue
-        return Found(model=found.ref, training_context=found.shape.training_context)
-    return None
-
-
-def _served(site: Site) -> str | None:
-    """A model of the server that answers, the largest that is not ours."""
-    from modelforge.runtimes import OWN  # noqa: PLC0415
-    from modelforge.runtimes.choose import host_of, open_ollama  # noqa: PLC0415
-
-    try:
-        runtime = open_ollama(site, host_of(site))
-        entries = [entry for entry in runtime.list() if entry.name.rpartition(":")[0] not in OWN]
-        runtime.close()
-    except ForgeError:
-        return None
-    return max(entries, key=lambda entry: entry.bytes).name if entries else None
 
 
 def _write(root: Path, file: NewFile) -> bool:
@@ -105,7 +63,10 @@ def _write(root: Path, file: NewFile) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(file.text, encoding="utf-8")
+    if file.copy_of is not None:
+        shutil.copyfile(file.copy_of, path)
+    else:
+        path.write_text(file.text, encoding="utf-8")
     return True
 
 
@@ -118,18 +79,17 @@ def doctor_command(ctx: click.Context) -> int:
     Exits 0 if a runtime can be had, else 10.
     """
     from modelforge import report  # noqa: PLC0415
-    from modelforge.doctor import can_build, examine  # noqa: PLC0415
+    from modelforge.doctor import examine  # noqa: PLC0415
     from modelforge.views.machines import doctor_lines  # noqa: PLC0415
 
     flags = flags_of(ctx)
-    site = site_of(flags)
-    findings = examine(site)
-    code = ExitCode.OK if can_build(site) else ExitCode.UNREACHABLE
+    found = examine(site_of(flags))
+    code = ExitCode.OK if found.ready else ExitCode.UNREACHABLE
     console = flags.console()
     if flags.json:
-        console.document(report.doctor_document(findings, code))
+        console.document(report.doctor_document(found.findings, code))
     else:
-        console.show(doctor_lines(findings))
+        console.show(doctor_lines(found.findings))
     return code
 
 

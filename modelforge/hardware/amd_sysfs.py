@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from modelforge.display import shorten
 from modelforge.hardware import Device
 from modelforge.hardware.table import match, named
 from modelforge.units import GIB
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILES = (
+    "device",
+    "mem_info_vram_total",
+    "mem_info_vram_used",
+    "mem_info_gtt_total",
+    "unique_id",
+    "product_name",
+    "revision",
+)
+_VENDOR = "0x1002"
+
 COMMAND = (
     "sh",
     "-c",
-    """\
+    f"""\
 for card in /sys/class/drm/card*; do
-  case ${card##*/} in *-*) continue ;; esac
-  [ "$(cat "$card/device/vendor" 2>/dev/null)" = 0x1002 ] || continue
-  printf %s "${card##*/}"
-  for file in device mem_info_vram_total mem_info_vram_used mem_info_gtt_total unique_id product_name revision; do
+  case ${{card##*/}} in *-*) continue ;; esac
+  [ "$(cat "$card/device/vendor" 2>/dev/null)" = {_VENDOR} ] || continue
+  printf %s "${{card##*/}}"
+  for file in {" ".join(_FILES)}; do
     printf '\\t%s' "$(cat "$card/device/$file" 2>/dev/null)"
   done
   printf '\\n'
@@ -81,7 +96,7 @@ _CARDS = (
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _ID = re.compile(r"0x[0-9a-f]{1,4}")
 _CARD = re.compile(r"card([0-9]{1,9})")
-_FIELDS = 8
+_FIELDS = 1 + len(_FILES)
 _NAME = 100  # columns
 
 
@@ -113,6 +128,23 @@ def devices(text: str) -> tuple[Device, ...]:
     return tuple(
         _device(card) for card in sorted(cards, key=lambda card: card.number) if not _is_carved(card)
     )
+
+
+def look(root: Path) -> str:
+    """What `COMMAND` prints where /sys lies under `root`, without a shell."""
+    cards = sorted((root / "sys/class/drm").glob("card*"))
+    return "\n".join(
+        "\t".join([card.name, *(_content(card / "device" / file) for file in _FILES)])
+        for card in cards
+        if "-" not in card.name and _content(card / "device" / "vendor") == _VENDOR
+    )
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").rstrip("\n")
+    except OSError:
+        return ""
 
 
 def _card(line: str) -> _Card | None:

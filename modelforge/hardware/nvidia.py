@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,10 +26,11 @@ Figures: TypeAlias = "tuple[int, int | None, int]"
 """Bytes in total, free (None where it is not told), and reserved by the driver."""
 
 NVIDIA_PCI_VENDOR = "0x10de"
+_LEADING_NUMBER = re.compile(r"\s*([+-]?[0-9]+)")
 
 _REMEDIES = {
-    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": "the NVIDIA driver was updated while it was running: its library and its"
-    " kernel module differ, so no GPU can be used until a reboot",
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": "the NVIDIA driver's library and kernel module differ in version, as after"
+    " an update while it ran, so no GPU can be used: reboot",
     "NVML_ERROR_NO_PERMISSION": "no permission to use the NVIDIA driver: give this user access to /dev/nvidia*,"
     " or start the container with its GPUs",
     "NVML_ERROR_DRIVER_NOT_LOADED": "there is an NVIDIA card, but its kernel module is not loaded: try"
@@ -48,13 +50,15 @@ class Found:
 class Card:
     """A GPU, or an instance of one that is split (MIG).
 
-    `index` is None for what CUDA shows only by its UUID. No device: it does not answer, `problem` says why.
+    `index` is None for what CUDA shows only by its UUID. No device: it does not answer, `problem` says why. `part`:
+    it is such an instance.
     """
 
     index: int | None
     uuid: str = ""
     device: Device | None = None
     problem: str = ""
+    part: bool = False
 
 
 def probe(*, visible: str | None, memory: Memory, root: Path = Path("/")) -> Found:
@@ -76,7 +80,8 @@ def probe(*, visible: str | None, memory: Memory, root: Path = Path("/")) -> Fou
     except nvml.NVMLError as error:
         return Found(warnings=_no_driver(nvml, error, root))
     try:
-        cards = [card for index in range(nvml.nvmlDeviceGetCount()) for card in _cards(nvml, index, memory)]
+        handles = list(_handles(nvml))
+        cards = [card for index, handle in enumerate(handles) for card in _cards(nvml, index, handle, memory)]
     except nvml.NVMLError as error:
         return Found(warnings=(_remedy(nvml, error),))
     finally:
@@ -88,15 +93,25 @@ def probe(*, visible: str | None, memory: Memory, root: Path = Path("/")) -> Fou
 def chosen(cards: Sequence[Card], visible: str | None) -> Found:
     """The cards that CUDA shows under CUDA_VISIBLE_DEVICES, in the order that it names them.
 
-    CUDA takes indices and beginnings of UUIDs, and ends at the first that it does not know. Its own numbers
-    put the fastest card first, the driver's follow the slots: with unlike cards they may differ.
+    CUDA takes indices, or beginnings of UUIDs as far as they mean one card, and ends at the first that it does not
+    know (CUDA programming guide, "Environment Variables"; details as PyTorch found them with driver 525). Its own
+    numbers put the fastest card first, the driver's follow the slots: with unlike cards they may differ.
     """
     shown = [card for card in cards if card.index is not None] if visible is None else _shown(cards, visible)
     warnings = [card.problem for card in cards if card.problem and (card in shown or visible is None)]
-    usable = tuple(card.device for card in shown if card.device)
+    usable = tuple(card.device for card in together(shown) if card.device)
     if cards and not shown:
         warnings.append(f"CUDA_VISIBLE_DEVICES={visible!r} hides all NVIDIA GPUs of this machine")
     return Found(devices=usable, warnings=tuple(warnings))
+
+
+def together(cards: Sequence[Card]) -> Sequence[Card]:
+    """Those of these cards that one program has at a time: all, or the first instance of a split one.
+
+    NVIDIA's MIG user guide, "CUDA Device Enumeration": a single instance, and then no card that is not split.
+    """
+    parts = [card for card in cards if card.part]
+    return next(([card] for card in parts if card.device), parts[:1] or cards)
 
 
 def device_of(
@@ -142,25 +157,51 @@ def empty(index: int) -> str:
 
 
 def _shown(cards: Sequence[Card], visible: str) -> list[Card]:
+    """The cards that are named, in that order. The first word decides whether all of them are indices, or UUIDs."""
+    kind = next((prefix for prefix in ("GPU-", "MIG-") if visible.startswith(prefix)), "")
     shown: list[Card] = []
-    for wanted in (part.strip() for part in visible.split(",")):
-        card = next((card for card in cards if _is_meant(card, wanted)), None)
-        if card is None or card in shown:  # CUDA shows nothing at all where one is named twice
-            return shown if card is None else []
-        shown.append(card)
+    for wanted in visible.split(","):
+        if kind:
+            meant = [card for card in cards if wanted.startswith(kind) and card.uuid.startswith(wanted)]
+        else:
+            number = _LEADING_NUMBER.match(wanted)  # `1a` is 1 to it
+            meant = [card for card in cards if number and card.index == int(number[1])]
+        if len(meant) != 1:
+            return shown
+        if meant[0] in shown:  # CUDA shows nothing at all where one is named twice
+            return []
+        shown += meant
     return shown
 
 
-def _is_meant(card: Card, wanted: str) -> bool:
-    if wanted.isdecimal():
-        return card.index == int(wanted)
-    return wanted.upper().startswith(("GPU-", "MIG-")) and card.uuid.casefold().startswith(wanted.casefold())
+def _handles(nvml: Nvml) -> Iterator[Handle | NvmlError]:
+    """The cards that this process may use, or in place of one the error that it answers with.
+
+    CUDA does not count cards that are kept from us, as from a container that was given others. If there is no card but
+    such, that is the error.
+    """
+    hidden: NvmlError = None
+    count = 0
+    for number in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(number)
+        except nvml.NVMLError_NoPermission as error:
+            hidden = error
+            continue
+        except nvml.NVMLError as error:
+            handle = error
+        count += 1
+        yield handle
+    if hidden is not None and not count:
+        raise hidden
 
 
-def _cards(nvml: Nvml, index: int, memory: Memory) -> Iterator[Card]:
+def _cards(nvml: Nvml, index: int, handle: Handle | NvmlError, memory: Memory) -> Iterator[Card]:
     """The card with that index, or its instances if it is split."""
+    if isinstance(handle, nvml.NVMLError):
+        yield Card(index=index, problem=silent(index, handle))
+        return
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
         if not _is_split(nvml, handle):
             yield _card(nvml, handle, memory, Card(index=index))
             return
@@ -172,7 +213,7 @@ def _cards(nvml: Nvml, index: int, memory: Memory) -> Iterator[Card]:
     if not instances:
         yield Card(index=index, problem=empty(index))
     for number, instance in enumerate(instances):
-        card = _card(nvml, instance, memory, Card(index=None if number else index))
+        card = _card(nvml, instance, memory, Card(index=None if number else index, part=True))
         device = card.device
         yield replace(card, device=device and replace(device, compute_capability=capability))
 

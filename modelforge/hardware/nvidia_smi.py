@@ -122,7 +122,7 @@ def _instances(gpu: ET.Element, index: int, name: str, memory: Memory) -> Iterat
         yield Card(index=index, problem=empty(index))
     whole, _ = device_of(name, _figures(gpu), capability=_capability(gpu), memory=memory)
     for number, instance in enumerate(instances):
-        card = Card(index=None if number else index, uuid=_uuid(instance))
+        card = Card(index=None if number else index, uuid=_uuid(instance), part=True)
         figures = _figures(instance)
         if figures is None:
             reason = _trouble(instance) or "its memory is not told"

@@ -80,6 +80,11 @@ class OllamaApi:
             for model in listed
         )
 
+    def remote(self) -> dict[str, str]:
+        """The listed models that the server only passes prompts on for: name -> where to (`https://ollama.com:443`)."""
+        listed = self._json("GET", "/api/tags").get("models") or ()
+        return {model["name"]: model["remote_host"] for model in listed if model.get("remote_host")}
+
     def show(self, name: str, *, verbose: bool = False, fresh: bool = False) -> dict[str, Any]:
         """What a model has; `verbose` with the vocabulary.
 

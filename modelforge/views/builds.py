@@ -86,10 +86,10 @@ def _standing_text(result: BuildResult) -> str:
     picked, entry = result.plan.picked, result.standing
     words = filter(None, (picked.candidate.size, picked.candidate.quant)) if picked else ()
     told = [visible(" ".join(words))]
-    if result.smoke is None or entry is None:
+    if result.smoke is None:
         told.append("untested")
-    else:
-        told.append(f"smoke passed {when(entry.time)}")
+    else:  # without an entry: just now, the first time that this machine tests it
+        told.append(f"smoke passed {when(entry.time)}" if entry else "smoke passed")
     return ", ".join(filter(None, told))
 
 

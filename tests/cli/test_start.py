@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelforge import doctor
+from modelforge.doctor import packages
 from modelforge.runtimes import choose
+from tests.doctors import serve
 from tests.ggufs import tiny_llama
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def test_init_writes_a_project_that_is_valid(forge: Commands) -> None:
     assert done.out.splitlines()[-1] == "cd fresh && modelforge build assistant"
     files = {line.split()[0] for line in done.out.splitlines()[:-2]}
     profiles = {"profiles/assistant.toml", "profiles/profile.schema.json"}
-    assert files == profiles | {"prompts/assistant.md", "modelforge.toml", ".gitignore"}
+    rest = {"prompts/assistant.md", "modelforge.toml", ".gitignore", "models/forge-tiny-Q8_0.gguf"}
+    assert files == profiles | rest
     assert {f"fresh/{file}" for file in files} <= forge.tree()
     assert forge("validate", "-C", "fresh").code == 0
     assert forge("resolve", "assistant", "-C", "fresh").code == 0
@@ -59,6 +61,25 @@ def test_init_where_nothing_can_be_written_leaves_nothing(forge: Commands) -> No
     assert forge.tree() == before | {"has/modelforge.toml"}
 
 
+def test_init_in_a_folder_with_files_of_its_own(forge: Commands) -> None:
+    forge.write("mine/.gitignore", "*.log\n")
+    forge.write("mine/README.md", "Mine.\n")
+    done = forge("init", "mine")
+    assert done.code == 0
+    assert ".modelforge/.gitignore" in done.out
+    assert (forge.project / "mine/.modelforge/.gitignore").read_text() == "*\n"
+    assert (forge.project / "mine/.gitignore").read_text() == "*.log\n"
+    assert (forge.project / "mine/README.md").read_text() == "Mine.\n"
+
+
+def test_init_tells_all_files_as_json(forge: Commands) -> None:
+    document = forge("init", "fresh", "--json").document
+    assert document["root"] == str(forge.project / "fresh")
+    told = {file["path"]: file["purpose"] for file in document["files"]}
+    assert {f"fresh/{path}" for path in told} <= forge.tree()
+    assert told["models/forge-tiny-Q8_0.gguf"] == "the demo model"
+
+
 def test_init_overwrites_nothing(forge: Commands) -> None:
     assert forge("init", "fresh").code == 0
     before = forge.tree()
@@ -68,23 +89,29 @@ def test_init_overwrites_nothing(forge: Commands) -> None:
     assert forge.tree() == before
 
 
+@pytest.mark.processes
 def test_doctor_finds_and_remedies(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "can_build", lambda _site: True)
+    serve(monkeypatch)
+    monkeypatch.setenv("MODELFORGE_STORE", str(forge.project / "store"))
+    before = forge.tree()
     done = forge("doctor")
-    assert done.code == 0
+    assert (done.code, done.err) == (0, "")
     assert "✓ 2 profiles in" in done.out
-    assert "✗ no Ollama answers at 127.0.0.1:11434\n    start it: ollama serve" in done.out
+    nothing = "No Ollama answers at 127.0.0.1:11434 (connection refused)."
+    assert f"✗ {nothing}\n    start it:           ollama serve\n" in done.out
+    assert done.out.splitlines()[-1].startswith("✓ models are built by the runtime embedded")
     findings = forge("doctor", "--json").document["findings"]
-    assert {
-        "good": False,
-        "text": "no Ollama answers at 127.0.0.1:11434",
-        "remedy": "start it: ollama serve",
-    } in findings
+    assert [one["text"] for one in findings if one["text"] == nothing and "ollama serve" in one["remedy"]]
+    assert forge.tree() == before
 
 
 def test_doctor_without_any_runtime(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch)
     monkeypatch.setattr(choose, "embedded_installed", lambda: False)
-    assert forge("doctor").code == 10
+    monkeypatch.setattr(packages, "embedded_installed", lambda: False)
+    done = forge("doctor")
+    assert done.code == 10
+    assert "✗ no runtime can be had, so nothing can be built here\n    start an Ollama" in done.out
     assert forge("doctor", "--json").document["exit_code"] == 10
 
 

@@ -65,7 +65,7 @@ class DockerAccess:
         return f"{self._settings.volume}@{self._endpoint.url}"
 
     def engine(self) -> Engine:
-        """The engine, asked for the first time, and rid of what dead commands left on it.
+        """The engine, asked for the first time, and rid of what dead commands left on it unless we only look.
 
         Raises:
             Unreachable: it does not answer, or we may not ask.
@@ -85,7 +85,7 @@ class DockerAccess:
                 url = self._stack.enter_context(connecting)
             self._engine = engines.connect(self._endpoint, url=url, environment=site.environment)
             self._stack.callback(self._engine.close)
-            if left := self._claims().sweep(self._engine, now=site.now()):
+            if not site.look and (left := self._claims().sweep(self._engine, now=site.now())):
                 site.emit(Step(stage="clean", text=f"removed {left} container(s) that a killed run had left"))
         return self._engine
 

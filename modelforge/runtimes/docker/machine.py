@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from modelforge.hardware import THIS, Hardware, amd_sysfs, nvidia_smi
+from modelforge.hardware import THIS, Hardware, amd_sysfs, nvidia, nvidia_smi
 from modelforge.hardware.cpu import Memory
 from modelforge.runtimes.docker.claims import looking
 from modelforge.runtimes.docker.engine import Declined
@@ -54,7 +54,7 @@ def with_gpus(
         cards = nvidia_smi.cards(_look(engine, accelerator, claims, image, nvidia_smi.COMMAND), shared)
     except (Declined, ValueError) as error:
         return replace(plain, warnings=(f"the engine's GPUs cannot be looked at: {error}",))
-    kept = [card for card in cards if _is_meant(card, gpus)]
+    kept = nvidia.together([card for card in cards if _is_meant(card, gpus)])
     problems = tuple(card.problem for card in kept if card.problem)
     return _with(plain, "cuda", [card.device for card in kept if card.device], problems)
 
