@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ HOST = "registry.example.com"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 
 
+@lru_cache(maxsize=64)
 def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 

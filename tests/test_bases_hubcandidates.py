@@ -37,9 +37,15 @@ def here(tmp_path: Path) -> Place:
     return made
 
 
+_MADE: dict[str, bytes] = {}
+
+
 def weights(folder: Path, quant: str, **more: Any) -> bytes:
-    """A model with its header at the start of more than what is read to plan."""
-    return tiny_llama(folder / "w.gguf", quant, **more).read_bytes() + bytes(PADDING)
+    """A model with its header at the start of more than what is read to plan; the very same bytes each time."""
+    key = repr((quant, more))
+    if key not in _MADE:
+        _MADE[key] = tiny_llama(folder / "w.gguf", quant, **more).read_bytes() + bytes(PADDING)
+    return _MADE[key]
 
 
 def find(here: Place, model: str = "hf.co/org/repo", **keys: Any) -> Found:

@@ -137,4 +137,4 @@ def test_whatever_a_text_is_it_is_parsed_or_refused(seed: int) -> None:
 @given(st.text())
 def test_text_without_actions_stands_as_it_is(text: str) -> None:
     if "{{" not in text:
-        assert go_prompt(text + "{{ .Response }}").text(ASKED, DAY) == text
+        assert go_prompt("{{ range .Messages }}{{ end }}" + text).text(ASKED, DAY) == text

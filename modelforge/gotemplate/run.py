@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 100
 _LONGEST = 16 << 20
-_STEPS = 300_000
+_STEPS = 100_000
 
 
 class _Jumped(Exception):
