@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelforge.checks import Check
 from modelforge.errors import Problem, ProfileProblem, SmokeFailed
 from modelforge.finding import Finding
 from modelforge.hardware import Device, Hardware
@@ -257,6 +258,16 @@ def test_the_end_of_a_build() -> None:
     assert builds.next_lines(built) == ["", "ollama run coder        modelforge rollback coder"]
     assert builds.outcome_lines(a_build()) == ["  promoted  coder:latest"]
     assert builds.next_lines(a_build(runtime=None)) == ["", "modelforge run coder"]
+
+
+def test_a_model_that_makes_embeddings_is_not_to_be_asked() -> None:
+    built = a_build()
+    assert built.smoke is not None
+    (first, *_) = built.smoke.results
+    check = Check(kind="closer_to", verdict="passed", expected="x", got="y")
+    built = replace(built, smoke=SmokeReport(results=(replace(first, checks=(check,)),)))
+    assert builds.next_lines(built) == ["", "modelforge history coder"]
+    assert builds.next_lines(replace(built, replaced=an_entry())) == ["", "modelforge rollback coder"]
 
 
 def test_an_unchanged_build_is_one_line() -> None:

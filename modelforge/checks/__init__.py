@@ -54,6 +54,8 @@ _LIMIT_WORDS = {
 }
 # A model that says nothing fails all other checks of its text, `not_contains` too.
 _MAY_WANT_NOTHING = frozenset({"equals", "regex"})
+OF_EMBEDDINGS = frozenset(_OF_VECTORS)
+"""Kinds of checks that judge embeddings."""
 KINDS = (*_OF_TEXT, "tool_call", *_OF_VECTORS, *_OF_TARGET)
 _EXPECTED_SHOWN = 240
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from modelforge.checks import OF_EMBEDDINGS
 from modelforge.display import columns, left, visible
 from modelforge.smoke import count_text, result_lines
 
@@ -79,7 +80,15 @@ def next_lines(result: BuildResult) -> list[str]:
     name = visible(result.name).removesuffix(":latest")
     usual = result.runtime is not None and result.runtime.endpoint == USUAL_ENDPOINT
     run = "ollama run" if usual else "modelforge run"
-    return ["", f"{run} {name}" + (f"        modelforge rollback {name}" if result.replaced else "")]
+    told = [f"{run} {name}"] if not _embeds(result) else []  # such a model answers nobody
+    told += [f"modelforge rollback {name}"] if result.replaced else []
+    return ["", "        ".join(told or [f"modelforge history {name}"])]
+
+
+def _embeds(result: BuildResult) -> bool:
+    """Whether its tests show that the model makes embeddings."""
+    tests = result.smoke.results if result.smoke else ()
+    return any(check.kind in OF_EMBEDDINGS for test in tests for check in test.checks)
 
 
 def _standing_text(result: BuildResult) -> str:
