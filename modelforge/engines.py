@@ -27,7 +27,7 @@ Version: TypeAlias = tuple[int, int]
 """Major and minor."""
 
 LLAMA_SERVER: Version = (0, 30)
-"""The first version without engines of its own."""
+"""The first version without engines of its own: it starts llama-server, which plans and runs by itself."""
 OWN_ENGINE_READ: Version = (0, 24)
 """The version whose own engine was read; which architectures older ones run on theirs is not known here."""
 REFUSES_WHOLE_CONTEXT: Version = (0, 32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from modelforge.engines import LLAMA_SERVER
 from modelforge.errors import Problem, ProfileProblem
 from modelforge.units import GIB, parse_size
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from modelforge.profile import Profile
 
 NEWEST_ENGINE = "0.32"
-LLAMA_SERVER = (0, 30)
-"""The Ollama that brought llama-server; those before it plan and run by themselves."""
 DEFAULT_CONTEXT = 4096
 DEFAULT_HEADROOM = GIB
 """llama.cpp's own margin on each device (`--fit-target`)."""

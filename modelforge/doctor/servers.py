@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelforge import process
+from modelforge.engines import LLAMA_SERVER
 from modelforge.errors import ForgeError
 from modelforge.finding import Finding
 from modelforge.names import repository
 from modelforge.runtimes.choose import docker_access, engine_is_likely, host_of, wanted_runtime
 from modelforge.runtimes.ollama_host import parse_host
 from modelforge.runtimes.ollama_probe import version_key
-from modelforge.settings import LLAMA_SERVER, NEWEST_ENGINE
+from modelforge.settings import NEWEST_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -56,14 +56,26 @@ def run(
         GoTemplateProblem: it fails.
     """
     state = _State(defined=defined, today=today, plain=plain)
-    state.walk(nodes, data, [("$", data)])
+    state.walk(nodes, _Scope(data, [("$", data)]))
     # half of a character that a template cut: it goes to the model as JSON, which has the replacement character for it
     return "".join(state.out).encode(errors="surrogateescape").decode(errors="replace")
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a node sees: the dot, and variables as names and values, the innermost last."""
+
+    dot: Value
+    variables: list[tuple[str, Value]]
+
+    def with_dot(self, dot: Value) -> _Scope:
+        """The same variables around another dot."""
+        return _Scope(dot, self.variables)
+
+
 @dataclass(slots=True)
 class _State:
-    """A run. Variables are a list of names and values, the innermost last."""
+    """A run: what it has written, and how far it may still go."""
 
     defined: Mapping[str, Sequence[Node]]
     today: Today
@@ -74,63 +86,57 @@ class _State:
     steps: int = 0
     line: int = 1
 
-    def walk(self, nodes: Iterable[Node], dot: Value, variables: list[tuple[str, Value]]) -> None:
+    def walk(self, nodes: Iterable[Node], scope: _Scope) -> None:
         """Writes nodes, one after the other."""
         for node in nodes:
             self._step()
             if isinstance(node, Text):
                 self._write(node.text)
             elif isinstance(node, Action):
-                value = self._pipe(node.pipe, dot, variables)
+                value = self._pipe(node.pipe, scope)
                 if not node.pipe.declares:
                     self._write("<no value>" if value is None else text_of(value))
             elif isinstance(node, Branch):
-                known = len(variables)
-                self._branch(node, dot, variables)
-                del variables[known:]
+                known = len(scope.variables)
+                self._branch(node, scope)
+                del scope.variables[known:]  # what a branch declares is gone behind it
             elif isinstance(node, Jump):
                 raise _Jumped(node.word)
             else:
-                self._call(node, dot, variables)
+                self._call(node, scope)
 
-    def _branch(self, node: Branch, dot: Value, variables: list[tuple[str, Value]]) -> None:
+    def _branch(self, node: Branch, scope: _Scope) -> None:
         if node.word == "range":
-            self._range(node, dot, variables)
+            self._range(node, scope)
             return
-        value = self._pipe(node.pipe, dot, variables)
+        value = self._pipe(node.pipe, scope)
         if is_true(value):
-            self._inner(node.body, value if node.word == "with" else dot, variables)
+            self.walk(node.body, scope.with_dot(value) if node.word == "with" else scope)
         else:
-            self._inner(node.otherwise, dot, variables)
+            self.walk(node.otherwise, scope)
 
-    def _inner(self, nodes: Sequence[Node], dot: Value, variables: list[tuple[str, Value]]) -> None:
-        """A block: what it declares is gone behind it."""
-        known = len(variables)
-        self.walk(nodes, dot, variables)
-        del variables[known:]
-
-    def _range(self, node: Branch, dot: Value, variables: list[tuple[str, Value]]) -> None:
-        names, value = node.pipe.declares, self._pipe(node.pipe, dot, variables)
-        known = len(variables)
+    def _range(self, node: Branch, scope: _Scope) -> None:
+        names, value = node.pipe.declares, self._pipe(node.pipe, scope)
+        known = len(scope.variables)
         self._check(not isinstance(value, int) or len(names) < 2, "a number cannot go over two variables")  # noqa: PLR2004
         pairs = self._pairs(value)
         if not pairs:
-            self._inner(node.otherwise, dot, variables)
+            self.walk(node.otherwise, scope)
             return
         for key, item in pairs:
             taken = {0: (), 1: (item,), 2: (key, item)}[len(names)]
             for name, one in zip(names, taken, strict=True):
                 if node.pipe.sets:
-                    self._set(name, one, variables)
+                    self._set(name, one, scope)
                 else:
-                    variables.append((name, one))
+                    scope.variables.append((name, one))
             try:
-                self.walk(node.body, item, variables)
+                self.walk(node.body, scope.with_dot(item))
             except _Jumped as jump:
                 if jump.word == "break":
                     break
             finally:
-                del variables[known:]
+                del scope.variables[known:]
 
     def _pairs(self, value: Value) -> list[tuple[Value, Value]]:
         if value is None:
@@ -144,59 +150,56 @@ class _State:
             return [(number, number) for number in range(value)]
         raise self._problem(f"range cannot go over {text_of(value)}")
 
-    def _call(self, node: Call, dot: Value, variables: list[tuple[str, Value]]) -> None:
+    def _call(self, node: Call, scope: _Scope) -> None:
         self.line = node.line
         self._check(node.name in self.defined, f"there is no template {node.name!r}")
         self.depth += 1
         self._check(self.depth <= _DEEPEST, "templates call each other without end")
-        data = self._pipe(node.pipe, dot, variables) if node.pipe else None
-        self.walk(self.defined[node.name], data, [("$", data)])
+        data = self._pipe(node.pipe, scope) if node.pipe else None
+        self.walk(self.defined[node.name], _Scope(data, [("$", data)]))
         self.depth -= 1
 
     # -- values -------------------------------------------------------------------------------------
 
-    def _pipe(self, pipe: Pipe, dot: Value, variables: list[tuple[str, Value]]) -> Value:
+    def _pipe(self, pipe: Pipe, scope: _Scope) -> Value:
         """A pipeline's value, which its variable gets."""
-        value = self._piped(pipe, dot, variables)
+        value = self._piped(pipe, scope)
         for name in pipe.declares:
             if pipe.sets:
-                self._set(name, value, variables)
+                self._set(name, value, scope)
             else:
-                variables.append((name, value))
+                scope.variables.append((name, value))
         return value
 
-    def _piped(self, pipe: Pipe, dot: Value, variables: list[tuple[str, Value]]) -> Value:
+    def _piped(self, pipe: Pipe, scope: _Scope) -> Value:
         given: tuple[Value, ...] = ()
         for command in pipe.commands:
-            given = (self._command(command, dot, variables, given),)
+            given = (self._command(command, scope, given),)
         return given[0]
 
-    def _command(
-        self, command: Command, dot: Value, variables: list[tuple[str, Value]], given: tuple[Value, ...]
-    ) -> Value:
+    def _command(self, command: Command, scope: _Scope, given: tuple[Value, ...]) -> Value:
         self._step()
         self.line = command.line
         first, *rest = command.operands
         if isinstance(first, Function):
-            return self._function(first.name, rest, dot, variables, given)
+            return self._function(first.name, rest, scope, given)
         self._check(not rest and not given, "only a function takes arguments")
         self._check(not isinstance(first, Literal) or first.value is not None, "nil is nothing to write")
-        return self._operand(first, dot, variables)
+        return self._operand(first, scope)
 
     def _function(
         self,
         name: str,
         operands: Sequence[Operand],
-        dot: Value,
-        variables: list[tuple[str, Value]],
+        scope: _Scope,
         given: tuple[Value, ...],
     ) -> Value:
         self._check(
             not self.plain or name not in OLLAMAS, f"there is no function {name} where .Messages is not used"
         )
         if name in {"and", "or"}:
-            return self._first(name, operands, dot, variables, given)
-        values = [*(self._operand(one, dot, variables) for one in operands), *given]
+            return self._first(name, operands, scope, given)
+        values = [*(self._operand(one, scope) for one in operands), *given]
         if name == "currentDate":
             return self.today.current
         if name == "yesterdayDate":
@@ -217,33 +220,32 @@ class _State:
         self,
         name: str,
         operands: Sequence[Operand],
-        dot: Value,
-        variables: list[tuple[str, Value]],
+        scope: _Scope,
         given: tuple[Value, ...],
     ) -> Value:
         """`and` and `or`: the first value that decides, else the last; what stands behind it is not looked at."""
         self._check(bool(operands or given), f"{name} needs an argument")
         value: Value = None
         for one in operands:
-            value = self._operand(one, dot, variables)
+            value = self._operand(one, scope)
             if is_true(value) == (name == "or"):
                 return value
         return given[0] if given else value
 
-    def _operand(self, operand: Operand, dot: Value, variables: list[tuple[str, Value]]) -> Value:
+    def _operand(self, operand: Operand, scope: _Scope) -> Value:
         if isinstance(operand, Literal):
             return operand.value
         if isinstance(operand, Dot):
-            return self._fields(dot, operand.fields)
+            return self._fields(scope.dot, operand.fields)
         if isinstance(operand, Variable):
-            found = [value for name, value in variables if name == operand.name]
+            found = [value for name, value in scope.variables if name == operand.name]
             self._check(bool(found), f"there is no variable {operand.name}")
             return self._fields(found[-1], operand.fields)
         if isinstance(operand, Chain):
-            return self._fields(self._piped(operand.pipe, dot, variables), operand.fields)
+            return self._fields(self._piped(operand.pipe, scope), operand.fields)
         if isinstance(operand, Pipe):
-            return self._piped(operand, dot, variables)
-        return self._function(operand.name, (), dot, variables, ())
+            return self._piped(operand, scope)
+        return self._function(operand.name, (), scope, ())
 
     def _fields(self, value: Value, fields: tuple[str, ...]) -> Value:
         for name in fields:
@@ -255,7 +257,8 @@ class _State:
             value = value.get(name)
         return value
 
-    def _set(self, name: str, value: Value, variables: list[tuple[str, Value]]) -> None:
+    def _set(self, name: str, value: Value, scope: _Scope) -> None:
+        variables = scope.variables
         for index in range(len(variables) - 1, -1, -1):
             if variables[index][0] == name:
                 variables[index] = (name, value)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelforge.engines import LLAMA_SERVER
 from modelforge.errors import BaseProblem, BuildFailed, Problem
 from modelforge.events import Progress, Step
 from modelforge.gguf import read_header
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 FILE = "1-weights.gguf"
 PROJECTOR_FILE = "2-projector.gguf"
 ADAPTER_FILE = "adapter.gguf"
-REWRITING = (0, 30)
+REWRITING = LLAMA_SERVER
 """The version from which a server rewrites each GGUF that it is sent."""
 _STORE = re.compile(r"^FROM (?P<folder>.+)[/\\]blobs[/\\](?P<blob>sha256-[0-9a-f]{64})$", re.MULTILINE)
 

@@ -7,6 +7,8 @@ those servers. Processes live as long as the session; a test that kills or resta
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ import pytest
 
 from modelforge.filehash import Hashes
 from modelforge.project_settings import Timeouts
+from modelforge.runtimes.embedded import open_store
 from modelforge.runtimes.ollama import connect
 from modelforge.runtimes.ollama_cli import local_command
 from modelforge.runtimes.ollama_host import parse_host
@@ -24,6 +27,7 @@ from tests.live.servers import PARTS, Server, binary_of, choices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from modelforge.runtimes.embedded import EmbeddedRuntime
     from modelforge.runtimes.ollama import OllamaRuntime
 
 MODELS = Path(__file__).parents[2] / "examples" / "quickstart" / "models"
@@ -75,6 +79,29 @@ def ollama(server: Server, tmp_path: Path) -> Iterator[OllamaRuntime]:
     )
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def open_embedded(tmp_path: Path) -> Iterator[Callable[[Path], EmbeddedRuntime]]:
+    """Opens our runtime without a server over a store, which need not be there yet."""
+    opened: list[EmbeddedRuntime] = []
+
+    def get(root: Path) -> EmbeddedRuntime:
+        made = open_store(
+            root,
+            link=False,
+            hashes=Hashes(tmp_path / "hashes"),
+            lock=nullcontext,
+            python=sys.executable,
+            environment={"PATH": os.environ["PATH"]},
+            scratch=tmp_path / "scratch",
+        )
+        opened.append(made)
+        return made
+
+    yield get
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,6 @@ from modelforge.events import silent
 from modelforge.filehash import Hashes
 from modelforge.project_settings import Timeouts
 from modelforge.runtimes import ChatRequest, Turn
-from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
 from modelforge.runtimes.ollama import connect
 from modelforge.runtimes.ollama_cli import local_command
 from modelforge.runtimes.ollama_host import parse_host
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
 
     from modelforge.render import Rendered
     from modelforge.runtimes import Runtime
+    from modelforge.runtimes.embedded import EmbeddedRuntime
     from modelforge.runtimes.ollama import OllamaRuntime
     from tests.live.servers import Server
 
@@ -46,18 +44,8 @@ SPECIAL = 2
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[EmbeddedRuntime]:
-    opened = open_store(
-        tmp_path / "store",
-        link=False,
-        hashes=Hashes(tmp_path / "hashes"),
-        lock=nullcontext,
-        python=sys.executable,
-        environment={"PATH": os.environ["PATH"]},
-        scratch=tmp_path / "scratch",
-    )
-    yield opened
-    opened.close()
+def embedded(open_embedded: Callable[[Path], EmbeddedRuntime], tmp_path: Path) -> EmbeddedRuntime:
+    return open_embedded(tmp_path / "store")
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +13,17 @@ import pytest
 from modelforge.bases import LocalFile
 from modelforge.errors import SmokeFailed
 from modelforge.events import silent
-from modelforge.filehash import Hashes
 from modelforge.runtimes import ChatReply, ChatRequest, Turn
-from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
 from tests.fakes import some_candidate, some_rendered
 from tests.ggufs import tiny_llama
 from tests.live.conftest import MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from modelforge.render import Rendered
+    from modelforge.runtimes.embedded import EmbeddedRuntime
 
 pytest.importorskip(
     "xllamacpp", reason="xllamacpp is not installed: pip install 'ollama-modelforge[embedded]'"
@@ -94,18 +91,8 @@ ANSWERS = (
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[EmbeddedRuntime]:
-    opened = open_store(
-        tmp_path / "store",
-        link=False,
-        hashes=Hashes(tmp_path / "hashes"),
-        lock=nullcontext,
-        python=sys.executable,
-        environment={"PATH": os.environ["PATH"]},
-        scratch=tmp_path / "scratch",
-    )
-    yield opened
-    opened.close()
+def runtime(open_embedded: Callable[[Path], EmbeddedRuntime], tmp_path: Path) -> EmbeddedRuntime:
+    return open_embedded(tmp_path / "store")
 
 
 def on(file: Path, **request: Any) -> Rendered:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelforge.split import join
+from tests.embedders import WIDTH, tiny_bert
 from tests.live.conftest import MODELS
+from tests.live.containers import docker_quickstart, ours, own_ollama
 from tests.live.forge import Forge, quickstart
 from tests.live.hubs import REPOSITORY, Hub
 from tests.live.servers import NEW, PARTS, Server
@@ -24,6 +26,8 @@ from tests.splits import split_gguf
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.live.engines import Engine
 
 SPLITTER = PARTS / f"ollama-{NEW}" / "lib" / "ollama" / "llama-gguf-split"
 WHOLE = MODELS / "forge-tiny-Q8_0.gguf"
@@ -40,6 +44,18 @@ name = "answers"
 prompt = "Write a function that adds two numbers."
 expect = {{ contains = "def" }}
 """
+
+
+EMBEDDER = """\
+[base]
+model = "./models/encoder-F32.gguf"
+[parameters]
+num_ctx = 64
+[[smoke]]
+name = "the same is nearer"
+prompt = "password"
+expect = { dimensions = DIMENSIONS, closer_to = "reset my password", than = "lisbon weather" }
+""".replace("DIMENSIONS", str(WIDTH))
 
 
 def splitter(*words: str) -> None:
@@ -252,3 +268,29 @@ def test_parts_and_an_encoder_of_the_hub(forge: Forge, hub: Hub, server: Server)
     sent = hub.sent
     assert built(forge, None)["status"] == "unchanged"
     assert hub.sent == sent
+
+
+def test_parts_and_an_encoder_of_the_hub_go_into_a_container(
+    engine: Engine, image: str, hub: Hub, tmp_path: Path
+) -> None:
+    forge = docker_quickstart(tmp_path / "forge", engine, image)
+    forge.environment["HF_ENDPOINT"] = hub.url()
+    write(forge, model=f"hf.co/{REPOSITORY}")
+    for status in ("built", "unchanged"):
+        done = forge.run("build", "coder", "--json")
+        assert done.code == 0, done.err
+        (variant,) = done.document["variants"]
+        assert variant["status"] == status
+    with own_ollama(engine, image) as own:
+        assert "vision" in own.show("coder")["capabilities"]
+    assert ours(engine) == []
+
+
+def test_embeddings_are_tested_in_a_container(engine: Engine, image: str, tmp_path: Path) -> None:
+    forge = docker_quickstart(tmp_path / "forge", engine, image)
+    tiny_bert(forge.project / "models" / "encoder-F32.gguf")
+    forge.profile("vectors", EMBEDDER)
+    done = forge.run("build", "vectors", "--json")
+    assert done.code == 0, done.err
+    (variant,) = done.document["variants"]
+    assert [check["verdict"] for check in variant["smoke"]["results"][0]["checks"]] == ["passed", "passed"]

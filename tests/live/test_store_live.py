@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +13,7 @@ from modelforge.bases import LocalFile
 from modelforge.chat_templates import choose
 from modelforge.errors import SmokeFailed
 from modelforge.events import silent
-from modelforge.filehash import Hashes
 from modelforge.runtimes import ChatRequest, Turn
-from modelforge.runtimes.embedded import EmbeddedRuntime, open_store
 from modelforge.runtimes.standing import differences
 from tests.fakes import some_candidate, some_rendered
 from tests.jinjas import JINJAS
@@ -25,11 +21,12 @@ from tests.live.servers import NEW, OLD
 from tests.prompts import HARD_PROMPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from modelforge.render import Rendered
     from modelforge.runtimes import Runtime
+    from modelforge.runtimes.embedded import EmbeddedRuntime
     from tests.live.servers import Server
 
 LONG_AGO = 1_000_000_000
@@ -45,19 +42,9 @@ QUESTIONS = ("Hello!", "Write a fizzbuzz function.", "What is the capital of Fra
 
 
 @pytest.fixture
-def embedded(server: Server, tmp_path: Path) -> Iterator[EmbeddedRuntime]:
+def embedded(open_embedded: Callable[[Path], EmbeddedRuntime], server: Server) -> EmbeddedRuntime:
     """Our runtime over the server's own store."""
-    opened = open_store(
-        server.models,
-        link=False,
-        hashes=Hashes(tmp_path / "hashes"),
-        lock=nullcontext,
-        python=sys.executable,
-        environment={"PATH": os.environ["PATH"]},
-        scratch=tmp_path / "scratch",
-    )
-    yield opened
-    opened.close()
+    return open_embedded(server.models)
 
 
 def on(file: Path, **request: Any) -> Rendered:
