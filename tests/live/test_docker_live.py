@@ -132,7 +132,9 @@ def test_via_cli_makes_the_same_model(engine: Engine, image: str, forge: Forge) 
 
 def test_via_cli_tells_the_commands_error(forge: Forge) -> None:
     forge.edit(FILE, "[base]", "chat_template_file = 'broken.txt'\n\n[base]")
-    (forge.project / "broken.txt").write_text("{{ .Foo", encoding="utf-8")
+    # Go takes it, and so do we; an Ollama wants something handed on
+    broken = '{{ define "x" }}{{ end }}{{ template "x" }}{{ .Prompt }}'
+    (forge.project / "broken.txt").write_text(broken, encoding="utf-8")
     done = forge.run("build", NAME, "--via", "cli")
     assert done.code == 7, done.err
     assert "ollama create ended with" in done.err

@@ -54,7 +54,7 @@ num_ctx = 64
 [[smoke]]
 name = "the same is nearer"
 prompt = "password"
-expect = { dimensions = DIMENSIONS, closer_to = "reset my password", than = "lisbon weather" }
+expect = { dimensions = DIMENSIONS, closer_to = "password", than = "lisbon weather" }
 """.replace("DIMENSIONS", str(WIDTH))
 
 

@@ -11,7 +11,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from modelforge.bases import LocalFile
 from modelforge.chat_templates import choose
-from modelforge.errors import SmokeFailed
 from modelforge.events import silent
 from modelforge.runtimes import ChatRequest, Turn
 from modelforge.runtimes.standing import differences
@@ -210,14 +209,16 @@ def test_what_a_dying_server_left_is_repaired_by_building_again(
     assert server.call("POST", "/api/show", {"model": "coder"})[0] == 200
 
 
-def test_a_go_template_of_ones_own_is_rendered_by_the_server_only(
+def test_a_go_template_of_ones_own_is_rendered_by_the_server_and_by_us(
     embedded: EmbeddedRuntime, ollama: Runtime, tiny: Path
 ) -> None:
     template = "<|im_start|>user\n{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n"
     embedded.create(on(tiny, template=template), "coder", silent)
-    assert ask(ollama, "coder", "Hello!") == "Hello! How can I help you today?"
-    with pytest.raises(SmokeFailed, match="only an Ollama server can render"):
-        ask(embedded, "coder", "Hello!")
+    assert (
+        ask(ollama, "coder", "Hello!")
+        == ask(embedded, "coder", "Hello!")
+        == "Hello! How can I help you today?"
+    )
 
 
 # -- chat formats ------------------------------------------------------------------------------------
