@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ from modelforge.bases import Candidate, ServedModel
 from modelforge.hardware import Device, Hardware
 from modelforge.profile import Profile
 from modelforge.profile.schema import Base, Parameters, Resolve, Serve
+from modelforge.same import Same
 from modelforge.settings import RunSettings
 from modelforge.shape import shape_of
 from modelforge.units import GIB, MIB
 
 if TYPE_CHECKING:
     from modelforge.hardware import Backend
+    from modelforge.shape import ModelShape
     from tests.shapes import Model
 
 
@@ -47,6 +50,12 @@ def profile(*, origins: dict[str, str] | None = None, **tables: dict[str, Any]) 
     )
 
 
+@lru_cache(maxsize=256)
+def shape_at(model: Same[Model], quant: str) -> ModelShape:
+    """A model's shape in a quant, worked out once: many tests ask for the same."""
+    return shape_of(model.all[0].header(quant))
+
+
 def candidate(model: Model, size: str | None, quant: str) -> Candidate:
     return Candidate(
         ref=f"llama3:{size}-{quant}",
@@ -54,7 +63,7 @@ def candidate(model: Model, size: str | None, quant: str) -> Candidate:
         quant=quant,
         digest=None,
         source=ServedModel(name=f"llama3:{size}-{quant}", digest="sha256:00"),
-        shape=shape_of(model.header(quant)),
+        shape=shape_at(Same(model), quant),
     )
 
 

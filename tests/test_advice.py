@@ -90,7 +90,7 @@ def follow(
             ), advice
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=70, deadline=None)
 @given(
     hardware=st.one_of(
         st.floats(1.2, 40).map(gpu),

@@ -30,14 +30,19 @@ DAY = date(2026, 3, 1)
 ASKED = (Turn(role="user", content="Hi"),)
 
 
-@pytest.mark.parametrize("row", GOLDEN["templates"], ids=lambda row: row["template"][:60])
-def test_what_go_makes_of_a_template(row: dict[str, Any]) -> None:
-    for name, wanted in row["texts"].items():
-        try:
-            made = go_prompt(row["template"]).text(CONVERSATIONS[name], DAY)
-        except GoTemplateProblem:
-            made = None
-        assert made == wanted, name
+def made(template: str, conversation: str) -> str | None:
+    """The prompt; None where the template fails."""
+    try:
+        return go_prompt(template).text(CONVERSATIONS[conversation], DAY)
+    except GoTemplateProblem:
+        return None
+
+
+def test_what_go_makes_of_templates() -> None:
+    rows = [(row["template"], *text) for row in GOLDEN["templates"] for text in row["texts"].items()]
+    assert len(rows) > 600
+    for template, conversation, wanted in rows:
+        assert made(template, conversation) == wanted, (template, conversation)
 
 
 def test_dates_are_those_of_the_day() -> None:
@@ -82,7 +87,7 @@ def test_what_cannot_be_parsed_is_said_with_its_line(template: str, line: int, s
     ("template", "said"),
     [
         ("{{ range 2000000 }}{{ end }}", "a range of 2000000 is too long"),
-        ("{{ range 1000 }}{{ range 1000 }}{{ range 9 }}{{ end }}x{{ end }}{{ end }}", "it runs without end"),
+        ("{{ range 300 }}{{ range 100 }}x{{ end }}{{ end }}", "it runs without end"),
         (
             '{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}',
             "templates call each other without end",
@@ -93,7 +98,10 @@ def test_what_cannot_be_parsed_is_said_with_its_line(template: str, line: int, s
         ),
     ],
 )
-def test_a_template_that_never_ends_is_stopped(template: str, said: str) -> None:
+def test_a_template_that_never_ends_is_stopped(
+    template: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelforge.gotemplate.execute._STEPS", 10_000)
     with pytest.raises(GoTemplateProblem, match=said):
         go_prompt(template + "{{ range .Messages }}{{ end }}").text(ASKED, DAY)
 

@@ -24,13 +24,14 @@ from modelforge.pipeline import does_not_fit
 from modelforge.report import plan_dict
 from modelforge.resolve import Plan, resolve
 from modelforge.runtimes import Placement
+from modelforge.same import Same
 from modelforge.shape import ModelShape, shape_of
 from modelforge.speed import tokens_per_second
 from modelforge.units import GIB, MIB, parse_size
 from modelforge.variables import parameters_of
 from modelforge.views.plans import resolve_lines
 from tests import shapes
-from tests.plans import candidate, cpu, gpu, gpus, profile, settings
+from tests.plans import candidate, cpu, gpu, gpus, profile, settings, shape_at
 
 if TYPE_CHECKING:
     from modelforge.bases import Candidate
@@ -40,7 +41,7 @@ BIG = gpu(2000)
 
 
 def shape(model: shapes.Model, quant: str = "Q4_K_M") -> ModelShape:
-    return shape_of(model.header(quant))
+    return shape_at(Same(model), quant)
 
 
 def share(model: shapes.Model, quant: str = "Q4_K_M", hardware: Hardware = BIG, **run: Any) -> Share:

@@ -92,7 +92,7 @@ def test_a_given_context_stands_for_the_profiles() -> None:
         at(gpu(24), 200_000)
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(
     hardware=st.one_of(
         st.floats(1.5, 40).map(gpu),

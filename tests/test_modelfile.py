@@ -83,13 +83,13 @@ def read_back(modelfile: Modelfile) -> Modelfile | None:
 
 
 @given(modelfile=modelfiles())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_there_are_losses_exactly_where_ollama_would_read_something_else(modelfile: Modelfile) -> None:
     assert (losses(modelfile) == ()) == (read_back(modelfile) == modelfile)
 
 
 @given(text=NASTY)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_same_for_one_text(text: str) -> None:
     modelfile = Modelfile(from_="x", system=text, license=("after",))
     assert (losses(modelfile) == ()) == (read_back(modelfile) == modelfile)

@@ -169,7 +169,7 @@ tables = st.dictionaries(names, trees, min_size=1)
 
 
 @given(st.dictionaries(names, st.one_of(trees, st.lists(tables, min_size=1)), max_size=4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_generated_documents(document: dict[str, Any]) -> None:
     lines = []
     for key, value in document.items():

@@ -363,7 +363,7 @@ def at(mib: tuple[int, ...], num_ctx: int, cache: str = "f16", prefer: str = "qu
     return plan(gpus(*mib), **ALL, **tables)
 
 
-@hypothesis_settings(max_examples=80, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(
     devices=DEVICES,
     more=st.integers(0, 20_000),
@@ -382,7 +382,7 @@ def test_more_memory_never_gives_a_worse_pick(
     assert rank(there) <= rank(here)
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(memory=st.floats(1.5, 64), more=st.floats(0, 64), context=st.integers(256, 131_072))
 def test_more_system_memory_never_gives_a_worse_pick(memory: float, more: float, context: int) -> None:
     tables: dict[str, Any] = {"parameters": {"num_ctx": context}}
@@ -390,7 +390,7 @@ def test_more_system_memory_never_gives_a_worse_pick(memory: float, more: float,
     assert rank(there) <= rank(here)
 
 
-@hypothesis_settings(max_examples=80, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(
     devices=DEVICES,
     context=st.integers(256, 131_072),
@@ -410,7 +410,7 @@ def test_more_context_or_a_wider_cache_never_gives_a_better_pick(
     assert rank(at(devices, context, wider)) >= rank(here)
 
 
-@hypothesis_settings(max_examples=80, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(
     devices=DEVICES,
     context=st.integers(256, 131_072),

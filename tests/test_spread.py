@@ -96,7 +96,7 @@ def split_exists(one: Load) -> bool:
 
 @example(budgets=[52, 10, 2], first=2, further=2, output=0)  # only the last device has the output alone
 @example(budgets=[62, 10, 2], first=2, further=2, output=0)
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=120, deadline=None)
 @given(
     budgets=st.lists(st.integers(0, 70), min_size=2, max_size=4),
     first=st.integers(2, 12),

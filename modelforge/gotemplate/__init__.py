@@ -6,10 +6,10 @@ newer Pythons. Both real servers are asked for the same templates in tests/live/
 
 from __future__ import annotations
 
+from modelforge.gotemplate.execute import run as run
 from modelforge.gotemplate.functions import NoList as NoList
 from modelforge.gotemplate.functions import Struct as Struct
 from modelforge.gotemplate.functions import Today as Today
 from modelforge.gotemplate.parser import Parsed as Parsed
 from modelforge.gotemplate.parser import parse as parse
 from modelforge.gotemplate.problem import GoTemplateProblem as GoTemplateProblem
-from modelforge.gotemplate.run import run as run

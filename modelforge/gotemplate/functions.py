@@ -237,7 +237,7 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "urlquery": lambda *values: quote_plus(_shown(*values)),
     "json": _json,
     "toTypeScriptType": lambda _value: "any",
-    # these need more than their values: see `run`
+    # these need more than their values: see `execute`
     "and": _unsupported,
     "or": _unsupported,
     "currentDate": _unsupported,
