@@ -12,7 +12,14 @@ import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError
+from jinja2 import (
+    BaseLoader,
+    BytecodeCache,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    UndefinedError,
+)
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -25,12 +32,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jinja2 import Environment, nodes
+    from jinja2.bccache import Bucket
     from jinja2.exceptions import TemplateRuntimeError
     from jinja2.runtime import Context
 
 OUTPUT_LIMIT = 64 << 20
 """Most characters that a template may write."""
 _LARGEST_EXPONENT = 1000
+_MOST_COMPILED = 64
 
 _ON_TEXTS = frozenset({"default", "d", "string", "length", "count"})
 _ON_LISTS = _ON_TEXTS | {
@@ -100,6 +109,27 @@ class _Generator(CodeGenerator):
         self.write("))")
 
 
+class _Compiled(BytecodeCache):
+    """What templates compile to: one that is rendered for several targets compiles once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Nothing for a template that is another by now: the bucket looks at its checksum."""
+        if bucket.key in self._known:
+            bucket.bytecode_from_string(self._known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Called for each that was compiled."""
+        if len(self._known) >= _MOST_COMPILED:
+            self._known.clear()
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja with Modelfile-proof delimiters, confined, repeatable, and unable to alter a `Text`."""
 
@@ -120,6 +150,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             undefined=_Undefined,
             finalize=_finalize,
             loader=loader,
+            bytecode_cache=_COMPILED,
         )
         self.tokens = tokens
         self.globals.pop("lipsum")

@@ -689,3 +689,8 @@ def test_the_text_parses_back_to_the_request() -> None:
     read = parse(rendered.modelfile)
     assert (read.from_, read.system, read.license) == (REF, "a\nb", ("x",))
     assert read.parameters == rendered.request.parameters
+
+
+def test_a_template_that_changed_is_compiled_again(project: Path) -> None:
+    for system in ("one", "two", "one"):
+        assert rendered_by(project, f"FROM [[ base ]]\nSYSTEM {system}\n").request.system == system
