@@ -13,9 +13,6 @@ Of a template that is passed over, `generate` still takes `.Suffix`.
 
 from __future__ import annotations
 
-from modelforge.go_prompt import go_prompt
-from modelforge.gotemplate import GoTemplateProblem
-
 BUILT_IN = frozenset({"gemma4", "laguna", "nemotron_h", "nemotron_h_moe", "nemotron_h_omni"})
 """Architectures that servers from 0.24 on give a renderer of their own (server/create.go)."""
 
@@ -57,6 +54,9 @@ def takes_jinja(jinja: str, template: str, architecture: str) -> bool:
 
 def fields_of(template: str) -> frozenset[str]:
     """The names of fields in a Go template, in small letters; none of one that cannot be read."""
+    from modelforge.go_prompt import go_prompt  # noqa: PLC0415 (few models have such a template)
+    from modelforge.gotemplate import GoTemplateProblem  # noqa: PLC0415
+
     try:
         return frozenset(name for name in go_prompt(template).names if not name.startswith("$"))
     except GoTemplateProblem:

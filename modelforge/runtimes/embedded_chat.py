@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelforge import chat_templates, prompt_source
 from modelforge.errors import SmokeFailed
-from modelforge.go_prompt import go_prompt
-from modelforge.gotemplate import GoTemplateProblem
 from modelforge.runtimes import Turn, recipe
 
 if TYPE_CHECKING:
@@ -90,6 +88,9 @@ def prompt_of(
         return None
     if request.tools:
         raise _only_on_a_server("the model has a chat template in Go's language, and tools are offered")
+    from modelforge.go_prompt import go_prompt  # noqa: PLC0415 (few models have such a template)
+    from modelforge.gotemplate import GoTemplateProblem  # noqa: PLC0415
+
     try:
         return go_prompt(standing.template).text(turns, today)
     except GoTemplateProblem as problem:
