@@ -506,6 +506,19 @@ def test_a_template_that_can_do_less_than_the_jinja_is_passed_over_as_servers_do
     assert llama.asked[0]["messages"] == [{"role": "user", "content": "Hello!"}]
 
 
+def test_a_parser_alone_has_prompts_sent_bare_as_servers_do(
+    runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama
+) -> None:
+    jinja = (
+        "{% for message in messages %}<<{{ message.content }}>>{% endfor %}"  # nobody's format that we know
+    )
+    runtime.create(
+        some_rendered(local(tiny(tmp_path, jinja=jinja)), system="S", parser="qwen3"), "coder", Heard()
+    )
+    runtime.chat("coder", ChatRequest(messages=USER, options={}))
+    assert llama.asked[0]["prompt"] == "Hello!"
+
+
 @pytest.mark.parametrize("jinja", [CHATML, None])
 def test_a_renderer_is_stood_in_for_by_the_jinja(
     runtime: EmbeddedRuntime, tmp_path: Path, llama: FakeLlama, jinja: str | None

@@ -42,6 +42,8 @@ LOADING = frozenset({"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"
 _RANDOM_SEED = 0xFFFF_FFFF
 _THEIRS = {"num_keep": "n_keep", "num_predict": "n_predict"}
 _JINJA = "tokenizer.chat_template"
+_BARE = "{{ .Prompt }}"
+"""What a server from 0.30 on takes for a model with a parser alone, whatever Jinja its GGUF has."""
 
 
 def conversation(standing: Standing, asked: tuple[Turn, ...]) -> tuple[Turn, ...]:
@@ -81,18 +83,24 @@ def prompt_of(
         if not isinstance(jinja, str) or not jinja.strip():
             raise _only_on_a_server(f"the model's prompts are made by Ollama's renderer {standing.renderer}")
         return None
-    if not standing.template or _says_the_same(standing.template, path, header):
+    template = standing.template or (_BARE if standing.parser else "")
+    if not template or _says_the_same(template, path, header):
         return None
     architecture = str(header.metadata.get("general.architecture"))
-    if isinstance(jinja, str) and prompt_source.takes_jinja(jinja, standing.template, architecture):
+    weighed = isinstance(jinja, str) and not standing.parser
+    if weighed and prompt_source.takes_jinja(str(jinja), template, architecture):
         return None
     if request.tools:
         raise _only_on_a_server("the model has a chat template in Go's language, and tools are offered")
+    return _in_go(template, turns, today)
+
+
+def _in_go(template: str, turns: Sequence[Turn], today: date) -> str:
     from modelforge.go_prompt import go_prompt  # noqa: PLC0415 (few models have such a template)
     from modelforge.gotemplate import GoTemplateProblem  # noqa: PLC0415
 
     try:
-        return go_prompt(standing.template).text(turns, today)
+        return go_prompt(template).text(turns, today)
     except GoTemplateProblem as problem:
         message = f"the model's chat template fails in line {problem.line}: {problem}"
         raise SmokeFailed(message, hint="correct chat_template_file, or the base's own is at fault") from None
