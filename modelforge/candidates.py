@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelforge.bases.hub import NoLibrary
 from modelforge.bases.hubcandidates import hub_candidates, is_hub
-from modelforge.bases.local import is_local, is_registry, local_candidates
+from modelforge.bases.local import encoders_passed_over, is_local, is_registry, local_candidates
 from modelforge.bases.projectors import refuse_projector
 from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.served import NothingServed, served_candidates
@@ -37,7 +37,8 @@ def find(work: Work, target: Target) -> Found:
     base, root, site = target.profile.base, target.profile.root, work.site
     if is_local(base.model, root):
         headers = site.cache / "headers"
-        return Found(candidates=local_candidates(base, root=root, hashes=site.hashes, headers=headers))
+        found = local_candidates(base, root=root, hashes=site.hashes, headers=headers)
+        return Found(candidates=found, notes=encoders_passed_over(base, root=root, headers=headers))
     if is_hub(base.model):
         return _hugging_face(work, target)
     refuse_projector(base, "a model that brings its own encoder, if it has one")

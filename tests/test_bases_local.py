@@ -9,7 +9,7 @@ import pytest
 
 from modelforge.bases import Candidate, LocalFile, SplitModel
 from modelforge.bases.headers import has_token
-from modelforge.bases.local import is_local, is_registry, local_candidates
+from modelforge.bases.local import encoders_passed_over, is_local, is_registry, local_candidates
 from modelforge.errors import ExitCode, UsageProblem
 from modelforge.filehash import Hashes
 from modelforge.profile.schema import Base
@@ -279,6 +279,21 @@ def test_an_encoder_of_its_own_is_a_part_of_every_candidate(root: Path) -> None:
         assert one.files[-1] == one.projector
     assert len(candidates(root, projector="./models/mmproj-F16.gguf")) == 4
     assert [one.projector for one in candidates(root, projector="none")] == [None] * 4
+
+
+def test_an_encoder_that_is_left_out_is_said(root: Path) -> None:
+    projector_file(root / "models" / "mmproj-F16.gguf")
+
+    def said(**keys: str) -> tuple[str, ...]:
+        base = Base.model_validate({"model": "./models/*.gguf", **keys})
+        assert local_candidates(base, root=root, hashes=Hashes(root / ".cache"))
+        return encoders_passed_over(base, root=root)
+
+    (note,) = said()
+    assert note.startswith("./models/mmproj-F16.gguf is left out: it is an encoder of images or sound")
+    assert note.endswith('projector = "./models/mmproj-F16.gguf" in [base] adds it')
+    assert said(projector="none") == said(projector="./models/mmproj-F16.gguf") == ()
+    assert said(tag="tiny-3b-instruct-Q8_0") == said(model="./models/tiny-*.gguf") == ()
 
 
 # What is refused

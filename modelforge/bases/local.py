@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, NoReturn
 from modelforge.bases import Candidate, LocalFile, SplitModel
 from modelforge.bases.folder import folder_candidate
 from modelforge.bases.headercache import kept_header
-from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
+from modelforge.bases.headers import (
+    has_token,
+    is_projector,
+    quant_of,
+    size_of,
+    wanted_quants,
+    why_no_model,
+)
 from modelforge.bases.projectors import NO_PROJECTOR, check_projector, refuse_projector
 from modelforge.bases.quantized import known_digest, made_of, made_quant, only_sources
 from modelforge.errors import BaseProblem, ForgeError, Problem, UsageProblem, did_you_mean
@@ -101,6 +108,21 @@ def local_candidates(
         raise _none_allowed(base, found)
     projector = _projector(base, root, headers)
     return tuple(_candidate(one, base, projector, hashes) for one in chosen)
+
+
+def encoders_passed_over(base: Base, *, root: Path, headers: Path | None = None) -> tuple[str, ...]:
+    """A word for each encoder of images or sound that `base.model` matches, which nothing says what to do with.
+
+    For a base of which `local_candidates` has found some.
+    """
+    if base.projector is not None or (root / _inside(base.model, root)).is_dir():
+        return ()
+    found = _read(_pinned(base, _matching(base.model, root)), root, headers)
+    return tuple(
+        f'{one.ref} is left out: it is an encoder of images or sound; projector = "{one.ref}" in [base] adds it'
+        for one in found
+        if is_projector(one.header)
+    )
 
 
 def _matching(model: str, root: Path) -> tuple[str, ...]:
