@@ -33,12 +33,11 @@ def is_gathered(base: Candidate) -> bool:
 
 def to_fetch(base: Candidate, folder: Path, hashes: Hashes) -> int:
     """Bytes that would have to come from the Hub, at most, where the runtime has nothing of it."""
-    source = base.source
-    if isinstance(source, SplitModel) and whole_file(source, folder, hashes).exists():
-        wanted = base.files[len(source.parts) :]
-    else:
-        wanted = base.files
-    return sum(file.bytes for file in wanted if isinstance(file, HubFile) and not file.here.exists())
+    source, files = base.source, base.files
+    on_hub = any(isinstance(file, HubFile) for file in files)
+    if on_hub and isinstance(source, SplitModel) and whole_file(source, folder, hashes).exists():
+        files = files[len(source.parts) :]
+    return sum(file.bytes for file in files if isinstance(file, HubFile) and not file.here.exists())
 
 
 def whole_file(source: SplitModel, folder: Path, hashes: Hashes) -> Path:

@@ -245,7 +245,8 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        elsewhere = isinstance(made.base.source, RegistryModel) or not is_gathered(made.base)
+        on_hub = any(isinstance(file, HubFile) for file in made.base.files)
+        elsewhere = isinstance(made.base.source, RegistryModel) or on_hub
         wanted = runtime.expected(made) if standing or elsewhere else None
     except BrokenModel as broken:
         return Change(

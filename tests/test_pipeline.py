@@ -19,6 +19,7 @@ from tests.fakes import FakeRuntime
 from tests.ggufs import tiny_llama
 from tests.projects import CODER, GAMER, REVIEWER, Place, place
 from tests.registries import HOST, FakeRegistry
+from tests.splits import split_gguf
 from tests.trees import write_tree
 
 if TYPE_CHECKING:
@@ -218,6 +219,15 @@ def test_a_dry_run_of_a_first_build(here: Place) -> None:
     assert would(here) == (False, ())
     assert {call[0] for call in here.runtime.calls} <= {"show", "expected"}
     assert not (here.root.parent / "state").exists()
+
+
+def test_a_first_dry_run_hashes_no_parts(here: Place) -> None:
+    whole = next((here.root / "models").glob("*.gguf"))
+    split_gguf(whole, here.root / "models" / "big", [2])
+    here.write(coder=CODER.replace("./models/tiny-*.gguf", "./models/big-*.gguf"))
+    assert would(here) == (False, ())
+    assert here.runtime.called("expected") == []
+    assert not list((here.root.parent / "cache").rglob("hashes/*"))
 
 
 def test_a_dry_run_tells_the_differences(here: Place) -> None:
