@@ -35,6 +35,7 @@ def projector_file(path: Path, *, text_width: int = 256) -> Path:
     metadata: dict[str, object] = {
         "general.architecture": "clip",
         "general.type": "mmproj",
+        "general.name": path.stem,
         "general.file_type": 1,
         "clip.has_vision_encoder": True,
         "clip.has_text_encoder": False,

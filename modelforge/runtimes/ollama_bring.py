@@ -29,6 +29,7 @@ from modelforge.runtimes.ollama_weights import (
     Upload,
     check_room,
     copies,
+    create_from_files,
     import_name,
     send_blob,
 )
@@ -167,7 +168,7 @@ class Bringing:
         made, name = read_import(model, files), import_name(model.digest)
         check_room(model.name, copies(self.version, there=True) * made.bytes, self.room())
         with told(emit, stage="import", text=f"{model.name}: the server reads it"):
-            self.api.create({"model": name, **made.body})
+            create_from_files(self.api, {"model": name, **made.body}, version=self.version)
             for digest in made.adapters:
                 self.api.create({"model": name, "from": name, "adapters": {ADAPTER_FILE: digest}})
         found = self.look(name)

@@ -107,7 +107,7 @@ def unlike(made: Import, found: Standing) -> tuple[str, ...]:
 
 
 def _body(manifest: Manifest, wanted: Standing, messages: object) -> dict[str, Any]:
-    """Create's fields. A server takes several files in the order of their names."""
+    """Create's fields. A server from 0.30 on takes several files in the order of their names."""
     layers = [layer for kind in _FILES for layer in manifest.of(kind)]
     fields: dict[str, Any] = {
         "files": {f"{number:02}-{layer.kind}.gguf": layer.digest for number, layer in enumerate(layers)},

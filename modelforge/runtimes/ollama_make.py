@@ -17,8 +17,17 @@ from modelforge.bases import LocalFile, LocalFolder, SplitModel
 from modelforge.bases.folder import has_no_template
 from modelforge.errors import BuildFailed, ForgeError
 from modelforge.events import Progress, Step
-from modelforge.runtimes.ollama_show import header_of
-from modelforge.runtimes.ollama_weights import REWRITING, Upload, check_files, check_room, send_blob
+from modelforge.runtimes.ollama_show import header_of, standing_of
+from modelforge.runtimes.ollama_weights import (
+    FILE,
+    PROJECTOR_FILE,
+    REWRITING,
+    Upload,
+    check_files,
+    check_room,
+    create_from_files,
+    send_blob,
+)
 from modelforge.shape import shape_of
 from modelforge.units import size_text
 from modelforge.waiting import told
@@ -85,8 +94,24 @@ def make_weights(
     what = "converts it" if isinstance(base.source, LocalFolder) else "reads it"
     text = f"{base.ref}: the server {f'makes {base.quantize} of it' if base.quantize else what}"
     emit(Step(stage="import", text=text))
-    _create(api, _body(job, uploads), text=text, patience=_source_bytes(base) / _SLOWEST, emit=emit)
+    first, later = _steps(uploads, job)
+    _create(api, _body(job, first), text=text, patience=_source_bytes(base) / _SLOWEST, emit=emit)
     _check(api, job, emit)
+    if later:
+        made = standing_of(api.show(job.name), "").weights[0]
+        create_from_files(api, {"model": job.name, "files": {FILE: made, **later}}, version=job.version)
+
+
+def _steps(uploads: Mapping[str, Upload], job: Job) -> tuple[Mapping[str, Upload], Mapping[str, str]]:
+    """What the weights are made of, and the encoder that an older server is given afterwards, by its digest.
+
+    It takes files in any order, and made of both at once it may call the model an encoder; it would have to make the
+    weights again for another order.
+    """
+    if job.version >= REWRITING or PROJECTOR_FILE not in uploads:
+        return uploads, {}
+    first = {called: upload for called, upload in uploads.items() if called != PROJECTOR_FILE}
+    return first, {PROJECTOR_FILE: uploads[PROJECTOR_FILE].digest}
 
 
 def _folder_uploads(base: Candidate, hashes: Hashes) -> dict[str, Upload]:

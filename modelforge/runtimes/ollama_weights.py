@@ -33,6 +33,9 @@ PROJECTOR_FILE = "2-projector.gguf"
 ADAPTER_FILE = "adapter.gguf"
 REWRITING = LLAMA_SERVER
 """The version from which a server rewrites each GGUF that it is sent."""
+_TRIES = 24
+_ENCODER = "clip"
+"""The architecture of encoders of images and sound."""
 _STORE = re.compile(r"^FROM (?P<folder>.+)[/\\]blobs[/\\](?P<blob>sha256-[0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -94,7 +97,30 @@ def send_weights(
     text = f"{shown}: the server reads it"
     emit(Step(stage="import", text=text))
     with told(emit, stage="import", text=text):
-        api.create({"model": name, "files": {called: upload.digest for called, upload in uploads.items()}})
+        body = {"model": name, "files": {called: upload.digest for called, upload in uploads.items()}}
+        create_from_files(api, body, version=version)
+
+
+def create_from_files(api: OllamaApi, body: Mapping[str, Any], *, version: tuple[int, ...]) -> None:
+    """Creates a model from GGUF files that the server has, its own weights first.
+
+    Servers from 0.30 on take files by their names. Older ones take them in any order, a Go map's, and call the model
+    what the first one is: asked again they take another order, which costs them no more than the headers.
+
+    Raises:
+        BuildFailed: the server never took its weights first.
+    """
+    for _ in range(_TRIES):
+        api.create(body)
+        if version >= REWRITING or len(body["files"]) == 1:
+            return
+        families = (api.show(body["model"]).get("details") or {}).get("families") or [""]
+        if families[0] != _ENCODER:
+            return
+    raise BuildFailed(
+        f"the server takes {body['model']} for an encoder of images, {_TRIES} times in a row",
+        hint="use an Ollama from 0.30 on",
+    )
 
 
 def check_files(uploads: Mapping[str, Upload]) -> None:

@@ -9,12 +9,18 @@ import shutil
 import struct
 import subprocess  # noqa: TID251 (llama.cpp's own tool splits and merges here)
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelforge.bases import LocalFile
+from modelforge.events import silent
+from modelforge.gguf import read_header
+from modelforge.shape import shape_of
 from modelforge.split import join
 from tests.embedders import WIDTH, tiny_bert
+from tests.fakes import some_candidate, some_rendered
 from tests.live.conftest import MODELS
 from tests.live.containers import docker_quickstart, ours, own_ollama
 from tests.live.forge import Forge, quickstart
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from modelforge.runtimes.ollama import OllamaRuntime
     from tests.live.engines import Engine
 
 SPLITTER = PARTS / f"ollama-{NEW}" / "lib" / "ollama" / "llama-gguf-split"
@@ -215,11 +222,32 @@ def test_an_encoder_is_built_in_on_a_server(forge: Forge, server: Server, quanti
     variant = built(forge, server)
     assert variant["picked"]["bytes"]["projector"] > 0
     assert "vision" in shown(server, "coder")["capabilities"]
+    assert shown(server, "coder")["details"]["quantization_level"] == variant["picked"]["quant"]
     looks_at_a_picture(server, "coder")
     assert built(forge, server)["status"] == "unchanged"
     write(forge, model="./models/forge-tiny-F16.gguf", **({"quantize": quantize} if quantize else {}))
     assert built(forge, server)["status"] == "built"
     assert "vision" not in shown(server, "coder")["capabilities"]
+
+
+@pytest.mark.parametrize("quantize", [None, "Q8_0"])
+def test_a_server_never_takes_the_model_for_an_encoder(
+    ollama: OllamaRuntime, server: Server, tmp_path: Path, quantize: str | None
+) -> None:
+    """An old server takes files in an order of its own, another one each time."""
+    base = some_candidate(
+        source=LocalFile(path=FULL, bytes=FULL.stat().st_size), shape=shape_of(read_header(FULL))
+    )
+    for number in range(6):
+        encoder = projector_file(tmp_path / f"mmproj-{number}.gguf")
+        both = replace(
+            base, quantize=quantize, projector=LocalFile(path=encoder, bytes=encoder.stat().st_size)
+        )
+        ollama.create(some_rendered(both), f"see{number}", silent)
+        details = shown(server, f"see{number}")["details"]
+        assert (details["family"], details["families"][0]) == ("llama", "llama")
+        assert details["quantization_level"] == (quantize or "F16")
+        assert "vision" in shown(server, f"see{number}")["capabilities"]
 
 
 def test_an_encoder_is_built_in_embedded_and_a_server_on_the_store_uses_it(
