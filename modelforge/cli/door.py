@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from modelforge.cli import interrupts
 from modelforge.cli.flags import Flags
 from modelforge.errors import ExitCode, ForgeError, Interrupted, Problem, UsageProblem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 
 class InternalError(ForgeError):
@@ -31,7 +31,7 @@ def enter(command: click.Command, arguments: Sequence[str] | None = None, **extr
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
     flags = Flags(json="--json" in words, debug="--debug" in words)
-    signal.signal(signal.SIGTERM, _terminate)
+    interrupts.listen()
     # a command makes many objects and drops few: looking for garbage every 700 is a twentieth of its time
     gc.set_threshold(1_000_000)
     # pydantic would read the metadata of every installed package to look for plugins, which we have none of
@@ -76,7 +76,7 @@ def _run(command: click.Command, words: list[str], flags: Flags, extra: dict[str
         # how click ends when it completed a word, and where nobody reads its --help
         if isinstance(bug, SystemExit) and (bug.code == 0 or _reader_gone()):
             return ExitCode.OK
-        error = _bug(bug, debug=flags.debug)
+        error = Interrupted("interrupted") if interrupts.has_come() else _bug(bug, debug=flags.debug)
     else:
         return int(done) if isinstance(done, int) else ExitCode.OK
     return _show(flags, error)
@@ -120,7 +120,3 @@ def _bug(error: BaseException, *, debug: bool) -> InternalError:
         f"this is a bug in modelforge: {type(error).__name__}: {error}",
         hint=f"the traceback is in {Path(log.name)}; please report it with that file",
     )
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

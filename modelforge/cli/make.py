@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from modelforge import pipeline, targets
+from modelforge.cli import interrupts
 from modelforge.cli.complete import hardware_names, profile_names
 from modelforge.cli.flags import Flags, common_flags, flags_of, gpus_flag
 from modelforge.cli.site import working
@@ -111,6 +112,10 @@ def _build_all(
             return [*ends, _interrupted(target, options)]
         except ForgeError as error:  # of this target alone, before there was a plan
             ends.append(error)
+        except Exception:
+            if not interrupts.has_come():
+                raise
+            return [*ends, _interrupted(target, options)]
     return ends
 
 

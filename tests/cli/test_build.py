@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from pydantic_core import SchemaError
 
 from modelforge.errors import BuildFailed, Unreachable
 from tests.projects import FakeAccess
@@ -128,6 +130,37 @@ def test_ctrl_c_ends_all_and_tells_what_was_done(forge: Commands, runtime: FakeR
     assert document["errors"][-1]["kind"] == "interrupted"
     assert "reviewer:latest" in document["errors"][-1]["message"]
     assert runtime.names() == ["coder:latest"]
+
+
+def test_an_interrupt_that_pydantic_wraps_is_still_one(
+    forge: Commands, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wraps(*_words: object, **_named: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise SchemaError("KeyboardInterrupt: ") from error
+
+    monkeypatch.setattr("modelforge.build.promote", wraps)
+    done = forge("build", "coder", "--json")
+    assert done.code == 130
+    (error,) = done.document["errors"]
+    assert (error["kind"], "interrupted while coder:latest was built" in error["message"]) == (
+        "interrupted",
+        True,
+    )
+    assert runtime.names() == []
+
+
+def test_a_bug_within_a_build_stays_one(
+    forge: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_words: object, **_named: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("modelforge.build.promote", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert forge("build", "coder").code == 1
 
 
 def test_one_name_is_for_one_model(forge: Commands, runtime: FakeRuntime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
@@ -193,6 +194,25 @@ def test_ctrl_c_has_its_own_code(forge: Commands, monkeypatch: pytest.MonkeyPatc
     assert done.code == 130
     assert done.document["errors"][0]["kind"] == "interrupted"
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_code_on_the_way_makes_something_else_of(
+    forge: Commands, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    """As pydantic does where it makes a validator meanwhile."""
+
+    def wraps(*_words: object) -> None:
+        try:
+            signal.raise_signal(how)
+        except KeyboardInterrupt as error:
+            message = "KeyboardInterrupt: "
+            raise ValueError(message) from error
+
+    monkeypatch.setattr("modelforge.overview.validate", wraps)
+    done = forge("validate", "--json")
+    assert (done.code, done.document["errors"][0]["kind"]) == (130, "interrupted")
+    assert "bug" not in done.err
 
 
 def test_streams_that_were_closed_before_the_start(forge: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
