@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from modelforge.bases import RegistryModel
-from modelforge.download import DownloadCut
 from modelforge.errors import BuildFailed, ForgeError, SmokeFailed, Unreachable
 from modelforge.events import Step
 from modelforge.journal import JournalEntry, Pending
@@ -115,6 +114,8 @@ def build(order: Order, bench: Bench) -> BuildResult:
     try:
         return _build(order, bench, result)
     except Unreachable as error:
+        from modelforge.download import DownloadCut  # noqa: PLC0415 (only where something was brought, or is gone)
+
         registry = isinstance(error, DownloadCut)  # else the runtime, which answered before
         return replace(result, error=error if registry else _died(bench, error))
     except _SmokeTestsFailed as failed:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelforge.bases.hub import NoLibrary
-from modelforge.bases.hubcandidates import hub_candidates, is_hub
-from modelforge.bases.local import encoders_passed_over, is_local, is_registry, local_candidates
+from modelforge.bases import Found
+from modelforge.bases.local import encoders_passed_over, is_hub, is_local, is_registry, local_candidates
 from modelforge.bases.projectors import refuse_projector
-from modelforge.bases.registries import Found, registry_candidates
 from modelforge.bases.served import NothingServed, served_candidates
 from modelforge.bases.tags import is_ladder
 from modelforge.errors import BaseProblem, Unreachable
@@ -21,6 +19,8 @@ from modelforge.names import HOST
 from modelforge.registry import NotThere, reference_of
 
 if TYPE_CHECKING:
+    from modelforge.bases.registrysource import Source
+    from modelforge.profile.schema import Base
     from modelforge.targets import Target, Work
 
 _OFFLINE = "plan it once with a network, which keeps what a plan needs; or use a GGUF file, or a model that Ollama has"
@@ -46,11 +46,17 @@ def find(work: Work, target: Target) -> Found:
         return _named(work, target)
     host = reference_of(base.model, base.tag).host
     try:
-        return registry_candidates(base, work.source(host, insecure=base.insecure))
+        return _in_registry(base, work.source(host, insecure=base.insecure))
     except Unreachable as error:
         if not _is_down(error):
             raise
         return _without_registry(work, target, error, host=host)
+
+
+def _in_registry(base: Base, source: Source) -> Found:
+    from modelforge.bases.registries import registry_candidates  # noqa: PLC0415 (most bases are at hand)
+
+    return registry_candidates(base, source)
 
 
 def _is_down(error: Unreachable) -> bool:
@@ -104,7 +110,7 @@ def _served(work: Work, target: Target) -> Found:
 
 def _in_library(work: Work, target: Target) -> Found:
     """What Ollama's library has. It is never asked over plain http."""
-    return registry_candidates(target.profile.base, work.source(HOST, insecure=False))
+    return _in_registry(target.profile.base, work.source(HOST, insecure=False))
 
 
 def _without_runtime(work: Work, target: Target, error: Unreachable) -> Found:
@@ -134,6 +140,9 @@ def _hugging_face(work: Work, target: Target) -> Found:
 
     That may be of any commit, so it never counts where one is named.
     """
+    from modelforge.bases.hub import NoLibrary  # noqa: PLC0415 (most bases are at hand)
+    from modelforge.bases.hubcandidates import hub_candidates  # noqa: PLC0415
+
     pinned = "@" in target.profile.base.model
     try:
         return hub_candidates(target.profile.base, work.hub())

@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from modelforge.filehash import Hashes
 
 
-def is_gathered(base: Candidate) -> bool:
-    """Whether all that it is made of is on this machine as it is needed, or is no file at all."""
-    source = base.source
-    if isinstance(source, HubFile) or isinstance(base.projector, HubFile):
-        return False
-    return not isinstance(source, SplitModel) or source.whole is not None
-
-
 def to_fetch(base: Candidate, folder: Path, hashes: Hashes) -> int:
     """Bytes that would have to come from the Hub, at most, where the runtime has nothing of it."""
     source, files = base.source, base.files

@@ -12,10 +12,8 @@ from modelforge.bases import HubFile, RegistryModel
 from modelforge.bases.quantized import taken_as_is
 from modelforge.build import Bench, BuildResult, Order, build, seen
 from modelforge.candidates import find
-from modelforge.download import Fetch
 from modelforge.errors import DoesNotFit
 from modelforge.events import Step
-from modelforge.gather import gather, is_gathered, to_fetch
 from modelforge.identity import commit_of, content_of, plan_digest
 from modelforge.journal import Journal
 from modelforge.longest import resolve_longest
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from modelforge.bases import Candidate
-    from modelforge.bases.registries import Found
+    from modelforge.bases import Candidate, Found
+    from modelforge.download import Fetch
     from modelforge.hardware import Hardware
     from modelforge.runtimes import Runtime
     from modelforge.runtimes.docker.spec import Preview
@@ -135,7 +133,7 @@ def build_target(
         keep_failed=options.keep_failed,
         wait=options.wait,
         fetch=_fetch(work, made.base),
-        gather=None if is_gathered(made.base) else lambda base: _gather(work, base),
+        gather=None if made.base.gathered else lambda base: _gather(work, base),
     )
     known = _seen(work, order)
     if known is not None:
@@ -164,6 +162,8 @@ def _fetch(work: Work, base: Candidate) -> Fetch | None:
     source = base.source
     if not isinstance(source, RegistryModel):
         return None
+    from modelforge.download import Fetch  # noqa: PLC0415 (only where something may have to be fetched)
+
     name = parse(source.name)
 
     def opened(digest: str, start: int) -> AbstractContextManager[Iterator[bytes]]:
@@ -179,6 +179,9 @@ def _gather(work: Work, base: Candidate) -> Candidate:
 
     def opened(digest: str, start: int) -> AbstractContextManager[Iterator[bytes]]:
         return work.hub().stream(files[digest], start)
+
+    from modelforge.download import Fetch  # noqa: PLC0415 (only for what is not here as it is needed)
+    from modelforge.gather import gather  # noqa: PLC0415
 
     site = work.site
     return gather(base, Fetch(open=opened, folder=site.downloads), site.hashes, site.emit)
@@ -275,6 +278,8 @@ def _fetched_bytes(work: Work, runtime: Runtime, made: Rendered) -> int:
     """What a build that finds no weights would fetch: nothing where the model is there, of which they are made."""
     source = made.base.source
     if not isinstance(source, RegistryModel):
+        from modelforge.gather import to_fetch  # noqa: PLC0415
+
         return to_fetch(made.base, work.site.downloads, work.site.hashes)
     as_it_is = replace(made, base=replace(made.base, quantize=None))
     if made.base.quantize and runtime.expected(as_it_is) is not None:

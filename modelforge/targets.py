@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from modelforge.bases import Found
     from modelforge.bases.hubsource import HubSource
-    from modelforge.bases.registries import Found
     from modelforge.bases.registrysource import Source
     from modelforge.profile import Profile
     from modelforge.profile.schema import Base

@@ -23,7 +23,7 @@ from tests.splits import split_gguf
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelforge.bases.registries import Found
+    from modelforge.bases import Found
 
 PADDING = 6 << 20
 

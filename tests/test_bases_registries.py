@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2  # noqa: TID251 (the fake behind the door)
 import pytest
 
-from modelforge.bases import RegistryModel, registrysource
-from modelforge.bases.registries import Found, registry_candidates
+from modelforge.bases import Found, RegistryModel, registrysource
+from modelforge.bases.registries import registry_candidates
 from modelforge.bases.registrycache import Kept
 from modelforge.bases.registrysource import Source
 from modelforge.bases.tags import ladder, library_word

@@ -14,7 +14,7 @@ from modelforge.bases.quantized import file_digest, weights_digest
 from modelforge.download import Fetch
 from modelforge.errors import BaseProblem
 from modelforge.filehash import Hashes
-from modelforge.gather import gather, is_gathered, to_fetch, whole_file
+from modelforge.gather import gather, to_fetch, whole_file
 from tests.fakes import Heard, some_candidate
 from tests.ggufs import tiny_llama
 from tests.projectors import projector_file
@@ -79,10 +79,10 @@ def digest(path: Path) -> str:
 def test_a_file_of_the_hub_and_its_encoder(bench: Bench, whole: Path, tmp_path: Path) -> None:
     encoder = projector_file(tmp_path / "mmproj.gguf")
     base = some_candidate(source=bench.put(whole), projector=bench.put(encoder))
-    assert not is_gathered(base)
+    assert not base.gathered
     assert to_fetch(base, bench.fetch.folder, bench.hashes) == whole.stat().st_size + encoder.stat().st_size
     made = bench.gather(base)
-    assert is_gathered(made)
+    assert made.gathered
     assert isinstance(made.source, LocalFile)
     assert made.source.path.read_bytes() == whole.read_bytes()
     assert isinstance(made.projector, LocalFile)

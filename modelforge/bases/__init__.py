@@ -139,3 +139,18 @@ class Candidate:
         elif isinstance(source, LocalFile | HubFile):
             own = (source,)
         return (*own, self.projector) if self.projector else own
+
+    @property
+    def gathered(self) -> bool:
+        """Whether all that it is made of is on this machine as it is needed, or is no file at all."""
+        if isinstance(self.source, HubFile) or isinstance(self.projector, HubFile):
+            return False
+        return not isinstance(self.source, SplitModel) or self.source.whole is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The candidates of a base, and what has to be said of how they were found."""
+
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...] = ()

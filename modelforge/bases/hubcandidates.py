@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 from modelforge import quants
-from modelforge.bases import Candidate, SplitModel
+from modelforge.bases import Candidate, Found, SplitModel
 from modelforge.bases.headers import has_token, quant_of, size_of, wanted_quants, why_no_model
 from modelforge.bases.projectors import NO_PROJECTOR
 from modelforge.bases.quantized import (
@@ -22,7 +22,6 @@ from modelforge.bases.quantized import (
     split_digest,
     target_of,
 )
-from modelforge.bases.registries import Found
 from modelforge.errors import BaseProblem, did_you_mean
 from modelforge.names import valid_tag
 from modelforge.split import joined_header, parts_of, stem
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from modelforge.gguf import Header
     from modelforge.profile.schema import Base
 
-HOSTS = frozenset({"hf.co", "huggingface.co"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _NO_MODEL = ("mmproj", "imatrix")
 _FULL = ("F16", "BF16")
@@ -67,12 +65,6 @@ class _Model:
     def digest(self) -> str:
         digests = [one.digest for one in self.files]
         return digests[0] if len(digests) == 1 else split_digest(digests)
-
-
-def is_hub(model: str) -> bool:
-    """Whether `base.model` names a repository of Hugging Face."""
-    host, slash, _ = model.partition("/")
-    return bool(slash) and host.casefold() in HOSTS
 
 
 def hub_candidates(base: Base, source: HubSource) -> Found:

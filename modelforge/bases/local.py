@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from modelforge.shape import ModelShape
 
 _GLOB = re.compile(r"[*?\[]")
+_HUB = frozenset({"hf.co", "huggingface.co"})
 _SHOWN = 5
 _ODD_HINT = "put the file there, take it away, or name the others in base.model"
 
@@ -71,6 +72,12 @@ def is_registry(model: str) -> bool:
     if not slash or host in {"", ".", ".."} or _GLOB.search(host):
         return False
     return "." in host or ":" in host or host == "localhost"
+
+
+def is_hub(model: str) -> bool:
+    """Whether `base.model` names a repository of Hugging Face."""
+    host, slash, _ = model.partition("/")
+    return bool(slash) and host.casefold() in _HUB
 
 
 def local_candidates(

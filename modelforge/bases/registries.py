@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from modelforge.bases import Candidate, RegistryModel
+from modelforge.bases import Candidate, Found, RegistryModel
 from modelforge.bases.headers import quant_of, size_of, wanted_quants
 from modelforge.bases.quantized import made_digest, made_model, made_quant, only_sources
 from modelforge.bases.ranged import FIRST
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from modelforge.registry import Manifest, Reference
 
 _SHOWN = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """The candidates of a base, and what has to be said of how they were found."""
-
-    candidates: tuple[Candidate, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,6 @@ from modelforge.http import HttpClient
 from modelforge.runtimes import BrokenModel, Placement, RuntimeInfo, ollama_cli
 from modelforge.runtimes.ollama_api import NOT_FOUND, OllamaApi, Refused
 from modelforge.runtimes.ollama_base import Importing
-from modelforge.runtimes.ollama_bring import Bringing
 from modelforge.runtimes.ollama_chat import chat
 from modelforge.runtimes.ollama_embed import embed
 from modelforge.runtimes.ollama_errors import reading, writing
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from modelforge.project_settings import Timeouts
     from modelforge.render import Rendered, Request
     from modelforge.runtimes import ChatReply, ChatRequest, Embeddings, Entry, ParameterValue, Standing
+    from modelforge.runtimes.ollama_bring import Bringing
     from modelforge.runtimes.ollama_cli import Command
     from modelforge.runtimes.ollama_host import Host
 
@@ -323,6 +323,8 @@ class OllamaRuntime:
         return self._hashes.sha256(path)
 
     def _bringing(self) -> Bringing:
+        from modelforge.runtimes.ollama_bring import Bringing  # noqa: PLC0415 (only for a base in a registry)
+
         return Bringing(
             api=self._api,
             endpoint=self._info.endpoint,
