@@ -26,17 +26,20 @@ if TYPE_CHECKING:
 def to_fetch(base: Candidate, folder: Path, hashes: Hashes) -> int:
     """Bytes that would have to come from the Hub, at most, where the runtime has nothing of it."""
     source, files = base.source, base.files
-    on_hub = any(isinstance(file, HubFile) for file in files)
-    if on_hub and isinstance(source, SplitModel) and whole_file(source, folder, hashes).exists():
+    if base.on_hub and isinstance(source, SplitModel) and whole_file(source, folder, hashes).exists():
         files = files[len(source.parts) :]
     return sum(file.bytes for file in files if isinstance(file, HubFile) and not file.here.exists())
 
 
 def whole_file(source: SplitModel, folder: Path, hashes: Hashes) -> Path:
     """The file that a model in parts is joined into. Hashes parts on this machine whose digests are not known."""
+    return _place(source, parts_digest(source, hashes), folder)
+
+
+def _place(source: SplitModel, digest: str, folder: Path) -> Path:
     first = source.parts[0]
     name = first.path if isinstance(first, HubFile) else first.path.name
-    return folder / f"{parts_digest(source, hashes).partition(':')[2][:16]}-{stem(name)}.gguf"
+    return folder / f"{digest.partition(':')[2][:16]}-{stem(name)}.gguf"
 
 
 def gather(base: Candidate, fetch: Fetch, hashes: Hashes, emit: Emit) -> Candidate:
@@ -68,7 +71,8 @@ def gather(base: Candidate, fetch: Fetch, hashes: Hashes, emit: Emit) -> Candida
 
 def _joined(ref: str, source: SplitModel, fetch: Fetch, hashes: Hashes, emit: Emit) -> LocalFile:
     """The whole model. Parts that were downloaded for it go again: they would take its size once more."""
-    target = whole_file(source, fetch.folder, hashes)
+    parts = parts_digest(source, hashes)
+    target = _place(source, parts, fetch.folder)
     if not target.exists():
         files = [_here(part, fetch, emit) for part in source.parts]
         text = f"{len(files)} parts of {ref}, {size_text(source.bytes)}, become one file"
@@ -78,7 +82,7 @@ def _joined(ref: str, source: SplitModel, fetch: Fetch, hashes: Hashes, emit: Em
             emit(Progress(stage="import", text=f"joining {target.name}", done=done, total=whole))
 
         digest = join([file.path for file in files], target, told)
-        hashes.keep_whole(parts_digest(source, hashes), digest)
+        hashes.keep_whole(parts, digest)
         for part in source.parts:
             if isinstance(part, HubFile):
                 part.here.unlink(missing_ok=True)

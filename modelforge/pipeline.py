@@ -248,8 +248,7 @@ def dry_run(work: Work, target: Target, options: BuildOptions) -> Change:
     runtime = work.runtime(NOTHING if container else None)
     try:
         standing = runtime.show(name)
-        on_hub = any(isinstance(file, HubFile) for file in made.base.files)
-        elsewhere = isinstance(made.base.source, RegistryModel) or on_hub
+        elsewhere = isinstance(made.base.source, RegistryModel) or made.base.on_hub
         wanted = runtime.expected(made) if standing or elsewhere else None
     except BrokenModel as broken:
         return Change(

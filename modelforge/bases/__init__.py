@@ -141,6 +141,11 @@ class Candidate:
         return (*own, self.projector) if self.projector else own
 
     @property
+    def on_hub(self) -> bool:
+        """Whether any of its files is on Hugging Face."""
+        return any(isinstance(file, HubFile) for file in self.files)
+
+    @property
     def gathered(self) -> bool:
         """Whether all that it is made of is on this machine as it is needed, or is no file at all."""
         if isinstance(self.source, HubFile) or isinstance(self.projector, HubFile):

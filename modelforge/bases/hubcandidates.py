@@ -98,6 +98,7 @@ def hub_candidates(base: Base, source: HubSource) -> Found:
             tuple(hub_file(ref, listed) for listed in one.files),
             header,
             hub_file(ref, projector) if projector else None,
+            digest=one.digest,
         )
         for ref, (one, header) in zip(_refs(named.repository, pairs), pairs, strict=True)
     )
@@ -119,11 +120,10 @@ def _with_headers(
 
 
 def _candidate(
-    base: Base, files: tuple[HubFile, ...], header: Header, projector: HubFile | None
+    base: Base, files: tuple[HubFile, ...], header: Header, projector: HubFile | None, *, digest: str
 ) -> Candidate:
     first = files[0]
     shape, asked = made_model(header, base, f"{first.path} of hf.co/{first.repository}")
-    digest = first.digest if len(files) == 1 else split_digest(file.digest for file in files)
     return Candidate(
         ref=first.name,
         size=size_of(header, base.sizes, first.path) or size_of(header, None, ""),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from modelforge.bases import HubFile
 from modelforge.display import visible
 from modelforge.units import size_text
 from modelforge.views.builds import result_of
@@ -25,7 +24,7 @@ def dry_run_lines(change: Changed) -> list[str]:
         lines += _container_lines(change.container)
     if change.fetches:
         picked = change.plan.picked
-        hub = picked is not None and any(isinstance(file, HubFile) for file in picked.candidate.files)
+        hub = picked is not None and picked.candidate.on_hub
         where = "Hugging Face" if hub else "its registry"
         lines.append(f"  pull      the base from {where}, {size_text(change.fetches)} at most")
     if not change.stands:
